@@ -1,6 +1,7 @@
 """Every setting of AudioZEN, its default and its meaning, once.
 
-A table of an experiment file is one class here. Keys that a class does not have are refused, with a suggestion.
+A table of an experiment file is one class here; ``ExperimentConfig`` is the file. Keys that a class does not have are
+refused, with a suggestion. ``docs/settings.md`` is made of this module.
 """
 
 from __future__ import annotations
@@ -8,11 +9,23 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from audiozen.config.problems import NAMED, SINGLE
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 
 
 class Settings(BaseModel):
@@ -24,7 +37,7 @@ class Settings(BaseModel):
 
 
 class Interval(Settings):
-    """How often something happens. Several may be given; each is due on its own."""
+    """How often something happens. Several may be given; each is due on its own. None given: never."""
 
     epochs: PositiveInt | None = None
     """Every so many epochs, at the end of the epoch."""
@@ -62,7 +75,7 @@ class TrainerConfig(Settings):
     """Threads of one operation on the CPU. None: what PyTorch chooses."""
     deterministic: bool = False
     """Refuse operations that do not give the same bits twice."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Start of all random numbers. In an experiment, [meta] seed sets it."""
 
     lr_scheduler_interval: Literal["step", "epoch"] = "step"
@@ -99,25 +112,64 @@ class MetaConfig(Settings):
     """Folder of all experiments. Relative to the current folder."""
     exp_id: str | None = None
     """Name of this experiment's folder. None: the name of the file without its ending."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Start of all random numbers."""
     description: str = ""
     """Free text."""
     deterministic: bool = False
     """Refuse operations that do not give the same bits twice."""
+    code_dirs: list[str] | None = None
+    """Folders in which a path is looked up before the installed packages. None: the folder of the file and its
+    parent, then those of the file that it extends."""
+
+    @field_validator("save_dir", "code_dirs")
+    @classmethod
+    def _refuse_nul(cls, value: Any) -> Any:
+        if "\0" in "".join(value or ""):
+            raise ValueError("a path cannot contain the character NUL")
+        return value
+
+    @field_validator("exp_id")
+    @classmethod
+    def _refuse_paths(cls, value: str | None) -> str | None:
+        if value is not None and (value in ("", ".", "..") or set(value) & set("/\\\0")):
+            raise ValueError(
+                f"{value!r} cannot be the name of a folder; put folders into [meta] save_dir"
+            )
+        return value
 
 
 class AcousticsConfig(Settings):
-    """``[acoustics]``: stated once, offered to model, data and trainer by the names of its keys."""
+    """``[acoustics]``: stated once, offered to model, loss, data and trainer by the names of its keys.
+
+    A class or function that has a parameter of that name gets the value, unless its args state another.
+    """
 
     sample_rate: PositiveInt
     """Samples per second, in Hz."""
     n_fft: PositiveInt = 512
     """Length of the Fourier transform, in samples."""
     hop_length: PositiveInt = 256
-    """Samples from one frame to the next."""
+    """Samples from one frame to the next; at most win_length."""
     win_length: PositiveInt = 512
     """Length of the window, in samples; at most n_fft."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> AcousticsConfig:
+        problems = []
+        if self.win_length > self.n_fft:
+            problems.append(
+                f"win_length: {self.win_length} is longer than n_fft ({self.n_fft}); "
+                "lower it or raise n_fft"
+            )
+        if self.hop_length > self.win_length:
+            problems.append(
+                f"hop_length: {self.hop_length} is longer than win_length ({self.win_length}), "
+                "so samples between the frames would be lost; lower it"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class TargetConfig(Settings):
@@ -141,19 +193,95 @@ class DataLoaderConfig(Settings):
     drop_last: bool = False
     """Leave out the last batch of an epoch where it is short."""
     pin_memory: bool = False
-    """Load into page-locked memory, for faster copies to a GPU."""
+    """Load into page-locked memory, for faster copies to a GPU. Without a GPU it does nothing."""
     prefetch_factor: PositiveInt | None = None
-    """Batches that each worker loads ahead."""
+    """Batches that each worker loads ahead. None: 2. Without workers it does nothing."""
     persistent_workers: bool = True
-    """Keep the workers between epochs."""
+    """Keep the workers between epochs. Without workers it does nothing."""
     collate_fn: str | None = None
-    """Dotted name of a function that makes a batch of a list of samples."""
+    """Dotted name of a function that makes a batch of a list of samples. None: PyTorch's own."""
 
 
 class DatasetConfig(TargetConfig):
-    """``[train_dataset]``, ``[[validate_dataset]]``, ``[[test_dataset]]``."""
+    """Samples, and how they become batches.
+
+    There may be several of ``[[validate_dataset]]`` and ``[[test_dataset]]``, each scored on its own; one alone may be
+    written ``[test_dataset]``.
+    """
 
     name: str | None = None
-    """What tables and curves call this dataset. None: its number."""
+    """What tables and curves call this dataset. None: its number, from 0."""
     dataloader: DataLoaderConfig = DataLoaderConfig()
     """How samples become batches."""
+
+
+def is_named(table: object) -> bool:
+    """Whether a table such as ``[model]`` holds several named targets instead of being one."""
+    if not isinstance(table, dict) or not table or table.keys() & {"path", "args"}:
+        return False
+    return all(isinstance(value, dict) for value in table.values())
+
+
+def as_list(tables: object) -> object:
+    """A single ``[test_dataset]`` is a list of one."""
+    return [tables] if isinstance(tables, dict) else tables
+
+
+def _form(table: object) -> str:
+    return NAMED if is_named(table) else SINGLE
+
+
+Targets = Annotated[
+    Annotated[TargetConfig, Tag(SINGLE)] | Annotated[dict[str, TargetConfig], Tag(NAMED)],
+    Discriminator(_form),
+]
+Datasets = Annotated[list[DatasetConfig], BeforeValidator(as_list)]
+
+
+class ExperimentConfig(Settings):
+    """One experiment file.
+
+    ``[model]``, ``[optimizer]`` and ``[lr_scheduler]`` are one target each, or tables of named ones
+    (``[model.generator]``, ``[model.discriminator]``): a named optimizer gets the parameters of the model of its
+    name, a named schedule the optimizer of its name.
+    """
+
+    meta: MetaConfig = MetaConfig()
+    """What the experiment is called and where it goes."""
+    trainer: TargetConfig
+    """The class that trains, and its settings. Args that are not settings go to its constructor."""
+    acoustics: AcousticsConfig | None = None
+    """Sample rate and transform, stated once."""
+    model: Targets
+    """The model, or named ones."""
+    loss_function: TargetConfig | None = None
+    """A class that is built, or a function that is taken as it is, with args bound to it."""
+    optimizer: Targets | None = None
+    """Called with the parameters of the model first."""
+    lr_scheduler: Targets | None = None
+    """Called with the optimizer first."""
+    train_dataset: DatasetConfig | None = None
+    """What is trained on."""
+    validate_dataset: Datasets = []
+    """One table, or several: what the best checkpoint is chosen by."""
+    test_dataset: Datasets = []
+    """One table, or several: what ``audiozen test`` scores."""
+
+    @property
+    def trainer_config(self) -> TrainerConfig:
+        """The settings among ``[trainer.args]``, with seed and deterministic of ``[meta]``."""
+        return TrainerConfig.model_validate(
+            trainer_settings(self.meta.model_dump(), self.trainer.args)
+        )
+
+    @property
+    def trainer_extras(self) -> dict[str, Any]:
+        """Those of ``[trainer.args]`` that are no settings: arguments of the recipe's own trainer."""
+        known = TrainerConfig.model_fields
+        return {key: value for key, value in self.trainer.args.items() if key not in known}
+
+
+def trainer_settings(meta: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+    """Fields of TrainerConfig out of ``[meta]`` and ``[trainer.args]``."""
+    shared = {key: meta[key] for key in ("seed", "deterministic") if key in meta}
+    return shared | {key: value for key, value in args.items() if key in TrainerConfig.model_fields}

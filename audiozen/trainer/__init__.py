@@ -1,0 +1,1 @@
+"""Training: the loops, and the small collaborators that they ask."""

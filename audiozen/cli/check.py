@@ -1,0 +1,385 @@
+"""``audiozen check``: what is wrong with an experiment, and what it will cost, before it costs anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import typer
+
+from audiozen.cli.request import ConfigFile, Overrides, read_experiment
+from audiozen.errors import AudioZENError, ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    from audiozen.experiment import Experiment
+    from audiozen.trainer.base_trainer import BaseTrainer
+
+NUM_STEPS = 3
+"""Steps of training: the first one is slower than the others."""
+NUM_NAMES = 3
+"""Names that one line lists."""
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Find what is wrong before it costs anything.
+
+    One batch goes through training, validation and test. Nothing is kept.
+    """
+    with TemporaryDirectory(prefix="audiozen-check-") as folder:
+        short = [f"meta.save_dir={json.dumps(folder)}", f"trainer.args.max_steps={NUM_STEPS}"]
+        experiment = read_experiment(config, [*(overrides or ()), *short])
+        findings = Findings(experiment.resolved.search_dirs)
+        findings.ok("configuration", str(config))
+        Check(experiment, findings).run()
+    if findings.num_problems:
+        raise RequestError(f"problems found: {findings.num_problems}")
+
+
+class Findings:
+    """One line for each thing that was looked at.
+
+    Args:
+        folders: where the user's own code is; errors are told with the place there.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self.num_problems = 0
+
+    def ok(self, subject: str, text: str) -> None:
+        """It is as it should be, or simply a fact."""
+        self._say("ok", subject, text)
+
+    def warn(self, subject: str, text: str) -> None:
+        """It may be meant so."""
+        self._say("warning", subject, text)
+
+    def problem(self, subject: str, text: str) -> None:
+        """It cannot work."""
+        self.num_problems += 1
+        self._say("problem", subject, text)
+
+    @contextmanager
+    def attempt(self, subject: str) -> Iterator[None]:
+        """Turn what is raised into a problem, and what is printed into nothing."""
+        try:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                yield
+        except ConfigError as error:
+            for problem in error.problems:
+                self.problem(subject, problem)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's code raises
+            self.problem(subject, self._explain(error))
+
+    def _explain(self, error: BaseException) -> str:
+        """The text of the error, and where in the user's code it happened."""
+        from audiozen.config.locate import explain
+
+        text = explain(error, self.folders)
+        is_theirs = any(str(folder) in text for folder in self.folders)
+        return str(error) if isinstance(error, AudioZENError) and not is_theirs else text
+
+    def _say(self, kind: str, subject: str, text: str) -> None:
+        typer.echo(f"{kind:8} {subject:18} {text}")
+
+
+class Batch(NamedTuple):
+    """One batch, in the place of a dataloader."""
+
+    content: Any
+    name: str
+    seconds: float  # to load it, in one process
+    num_batches: int | None  # that the dataloader has
+    num_workers: int
+
+
+class Repeated:
+    """A dataloader that gives the same batch a few times."""
+
+    def __init__(self, batch: Batch, num: int = 1) -> None:
+        self.batch, self.num = batch.content, num
+        self.name = batch.name
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.num):
+            yield self.batch
+
+
+class Check:
+    """Looks at the data, the model, every stage and the costs, in this order."""
+
+    def __init__(self, experiment: Experiment, findings: Findings) -> None:
+        self.experiment = experiment
+        self.findings = findings
+        self.inputs: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Look at everything. What depends on something broken is left out."""
+        train = self.load("train_dataset", lambda: [self.experiment.train_dataloader()])
+        valid = self.load("validate_dataset", self.experiment.validation_dataloaders)
+        test = self.load("test_dataset", self.experiment.test_dataloaders)
+        trainer = self.build_trainer()
+        if trainer is None:
+            return
+        if train:
+            self.train(trainer, train[0])
+        if valid:
+            self.evaluate("validation_step", trainer.validate, valid)
+        if test:
+            self.evaluate("test_step", trainer.test, test)
+        self.tell_cost(trainer)
+        if train and "training_step" in self.seconds:
+            self.findings.ok("time per epoch", self.time_per_epoch(trainer, train[0], valid))
+
+    # ---- data ----------------------------------------------------------------------------------
+
+    def load(self, table: str, build: Callable[[], list[DataLoader[Any]]]) -> list[Batch]:
+        """The first batch of each dataloader of a table."""
+        batches: list[Batch] = []
+        if getattr(self.experiment.config, table):
+            with self.findings.attempt(table):
+                for dataloader in build():
+                    refuse_missing_files(dataloader.dataset)
+                    batches.append(first_batch(dataloader))
+        for batch in batches:
+            length = "" if batch.num_batches is None else f"{batch.num_batches} batches of "
+            self.findings.ok(table, length + describe(batch.content))
+        return batches
+
+    # ---- model ---------------------------------------------------------------------------------
+
+    def build_trainer(self) -> BaseTrainer | None:
+        """The trainer, quiet; None if it cannot be built."""
+        from audiozen.complexity import count_parameters
+        from audiozen.tracking.console import SilentConsole
+        from audiozen.tracking.tracker import Tracker
+
+        trainer = None
+        with self.findings.attempt("model"):
+            trainer = self.experiment.build_trainer()
+            trainer.tracker.close()
+            trainer.tracker, trainer.console = Tracker(), SilentConsole()
+        for name, module in trainer.modules.items() if trainer else ():
+            total, trainable = count_parameters(module)
+            self.findings.ok(
+                name or "model", f"{total:,} parameters, {trainable:,} of them trainable"
+            )
+        return trainer
+
+    # ---- stages --------------------------------------------------------------------------------
+
+    def train(self, trainer: BaseTrainer, batch: Batch) -> None:
+        """A few steps on one batch: forward, backward, optimizer, schedule, checkpoint."""
+        without_gradient = watch_gradients(trainer.modules)
+        self.watch_inputs(trainer.modules)
+        durations = watch_updates(trainer)
+        num_batches = NUM_STEPS * trainer.config.gradient_accumulation_steps
+        with self.findings.attempt("training_step"):
+            trainer.train(Repeated(batch, num_batches))
+            self.seconds["training_step"] = min(durations[1:] or durations)
+        if "training_step" not in self.seconds:
+            return
+        self.findings.ok("training_step", f"{1000 * self.seconds['training_step']:.0f} ms per step")
+        if without_gradient:
+            self.findings.warn("gradients", f"none for {some(sorted(without_gradient))}")
+        else:
+            self.findings.ok("gradients", "every trainable parameter gets one")
+
+    def evaluate(
+        self, stage: str, run: Callable[..., float], batches: Sequence[Batch]
+    ) -> None:
+        """One batch of each dataset through the hooks."""
+        with self.findings.attempt(stage):
+            start = time.perf_counter()
+            score = run([Repeated(batch) for batch in batches], ckpt_path=None)
+            self.seconds[stage] = time.perf_counter() - start
+        if stage in self.seconds:
+            self.findings.ok(stage, f"score {score:.4f}, without training")
+
+    # ---- costs ---------------------------------------------------------------------------------
+
+    def watch_inputs(self, modules: Mapping[str, nn.Module]) -> None:
+        """Keep what each model is called with first."""
+        for name, module in modules.items():
+
+            def keep(
+                _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name
+            ) -> None:
+                self.inputs.setdefault(name, (args, kwargs))
+
+            module.register_forward_pre_hook(keep, with_kwargs=True)
+
+    def tell_cost(self, trainer: BaseTrainer) -> None:
+        """Multiply-accumulates and memory."""
+        for name, (args, kwargs) in self.inputs.items():
+            macs = self.macs(trainer.modules[name], args, kwargs)
+            self.findings.ok("MACs" if not name else f"MACs of {name}", macs)
+        self.findings.ok("memory", peak_memory(trainer.device.type))
+
+    def macs(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Per second of audio where the model takes a waveform, else for the batch it was called with."""
+        from audiozen.complexity import count_macs, macs_per_second
+
+        acoustics = self.experiment.config.acoustics
+        try:
+            if acoustics and len(args) == 1 and not kwargs and getattr(args[0], "ndim", 0) == 2:
+                rate = macs_per_second(model, acoustics.sample_rate)
+                return f"{rate / 1e6:,.1f} M per second of audio"
+            return f"{count_macs(model, *args, **kwargs) / 1e6:,.1f} M per batch"
+        except Exception as error:  # noqa: BLE001 - whatever a user's model raises
+            return f"not counted: {self.findings._explain(error)}"
+
+    def time_per_epoch(self, trainer: BaseTrainer, train: Batch, valid: Sequence[Batch]) -> str:
+        """An estimate: steps, loading and validation."""
+        if train.num_batches is None:
+            return "unknown, as the dataset does not know its length"
+        compute = self.seconds["training_step"] / trainer.config.gradient_accumulation_steps
+        workers = train.num_workers
+        per_batch = max(compute, train.seconds / workers) if workers else compute + train.seconds
+        text = f"about {duration(train.num_batches * per_batch)}"
+        counts = [batch.num_batches for batch in valid]
+        if "validation_step" in self.seconds and None not in counts:
+            loading = sum(batch.seconds * (batch.num_batches or 0) for batch in valid)
+            scoring = self.seconds["validation_step"] * sum(filter(None, counts)) / len(counts)
+            text += f", and {duration(loading + scoring)} per validation"
+        return text
+
+
+def first_batch(dataloader: DataLoader[Any]) -> Batch:
+    """Load two batches, as the first one pays for what is set up once; in this process, for plain errors."""
+    num_workers, dataloader.num_workers = dataloader.num_workers, 0
+    batches, times = [], [time.perf_counter()]
+    for batch in islice(dataloader, 2):
+        batches.append(batch)
+        times.append(time.perf_counter())
+    if not batches:
+        raise RequestError("the dataset gave no batch")
+    try:
+        num_batches = len(dataloader)
+    except TypeError:
+        num_batches = None
+    name = getattr(dataloader, "name", "")
+    return Batch(batches[0], name, times[-1] - times[-2], num_batches, num_workers)
+
+
+def refuse_missing_files(dataset: object) -> None:
+    """Look for every sound file that a dataset names.
+
+    Raises:
+        RequestError: some do not exist.
+    """
+    missing = sorted({str(path) for path in sound_files(dataset, depth=3) if not path.exists()})
+    if missing:
+        raise RequestError(f"sound files that do not exist: {some(missing)}")
+
+
+def sound_files(thing: object, depth: int) -> Iterator[Path]:
+    """Absolute paths of sound files among the attributes of an object, and in lists and tables there."""
+    if isinstance(thing, (str, Path)):
+        if str(thing).endswith(AUDIO_SUFFIXES) and Path(thing).is_absolute():
+            yield Path(thing)
+        return
+    if isinstance(thing, Mapping):
+        parts: Any = thing.values()
+    elif isinstance(thing, (list, tuple)):
+        parts = thing
+    else:
+        parts = getattr(thing, "__dict__", {}).values()
+        depth -= 1
+    for part in parts if depth >= 0 else ():
+        yield from sound_files(part, depth)
+
+
+def watch_gradients(modules: Mapping[str, nn.Module]) -> set[str]:
+    """Names of the trainable parameters; one that gets a gradient vanishes from the set."""
+    waiting = set()
+    for model, module in modules.items():
+        for key, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                name = f"{model}.{key}" if model else key
+                waiting.add(name)
+                parameter.register_post_accumulate_grad_hook(
+                    lambda _, name=name: waiting.discard(name)
+                )
+    return waiting
+
+
+def watch_updates(trainer: BaseTrainer) -> list[float]:
+    """Seconds of each step that the trainer makes from now on."""
+    import torch
+
+    durations: list[float] = []
+    update = trainer.update
+
+    def timed_update(micro_batches: Any) -> None:
+        start = time.perf_counter()
+        update(micro_batches)
+        if trainer.device.type != "cpu":
+            torch.accelerator.synchronize()
+        durations.append(time.perf_counter() - start)
+
+    trainer.update = timed_update  # type: ignore[method-assign]
+    return durations
+
+
+def peak_memory(device_type: str) -> str:
+    """The most memory that was used: of the GPU where there is one, else of this process."""
+    import torch
+
+    if device_type == "cuda":
+        return f"{torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB of the GPU at most"
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f"{peak / 2**20:,.0f} MiB of this process at most"
+
+
+def describe(content: Any) -> str:
+    """What a batch is made of, such as ``(8, 16000) float32, 8 x str``."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        shape = ", ".join(map(str, content.shape))
+        return f"({shape}) {str(content.dtype).removeprefix('torch.')}"
+    if isinstance(content, Mapping):
+        return ", ".join(f"{key} {describe(value)}" for key, value in content.items())
+    if isinstance(content, (list, tuple)) and content:
+        kinds = {type(item) for item in content}
+        if len(kinds) == 1 and kinds <= {str, int, float, bool}:
+            return f"{len(content)} x {kinds.pop().__name__}"
+        return ", ".join(describe(item) for item in content)
+    return type(content).__name__
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    listed = ", ".join(names[:NUM_NAMES])
+    return f"{listed} and {len(names) - NUM_NAMES} more" if len(names) > NUM_NAMES else listed
+
+
+def duration(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

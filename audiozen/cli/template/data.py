@@ -1,0 +1,61 @@
+"""Harmonic tones in noise, made when they are asked for. Put your own data here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+NUM_HARMONICS = 8
+
+
+class TonesInNoise(Dataset[tuple[Tensor, Tensor, str]]):
+    """Pairs of a noisy and a clean signal, each of shape ``(time,)`` in [-1, 1], with a name.
+
+    Args:
+        num_signals: how many there are.
+        sample_rate: in Hz.
+        seed: makes signal ``index`` the same for ever, as validation and test need it. Without it,
+            signals are new in each epoch: AudioZEN seeds PyTorch's generator before each of them
+            by (seed of the run, epoch, index), so runs can still be repeated.
+        duration: of each signal, in seconds.
+    """
+
+    def __init__(
+        self, num_signals: int, sample_rate: int, seed: int | None = None, duration: float = 1.0
+    ) -> None:
+        self.num_signals = num_signals
+        self.sample_rate = sample_rate
+        self.seed = seed
+        self.time = torch.arange(round(duration * sample_rate)) / sample_rate
+
+    def __len__(self) -> int:
+        return self.num_signals
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+        generator = torch.default_generator
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(self.seed + index)
+
+        clean = self.tone(generator)
+        noise = torch.randn(len(clean), generator=generator)
+        snr_db = uniform(-5, 10, generator)
+        noise *= clean.norm() / noise.norm() * 10 ** (-snr_db / 20)
+
+        noisy = clean + noise
+        gain = 0.9 / noisy.abs().max()
+        return gain * noisy, gain * clean, f"tone_{index:04d}"
+
+    def tone(self, generator: torch.Generator) -> Tensor:
+        """A tone of random pitch and timbre that comes and goes four times a second."""
+        pitch = uniform(100, 400, generator)
+        harmonics = torch.arange(1, NUM_HARMONICS + 1)[:, None]
+        amplitudes, phases = torch.rand(2, NUM_HARMONICS, 1, generator=generator)
+        angles = 2 * torch.pi * (pitch * harmonics * self.time + phases)
+        loudness = torch.sin(4 * torch.pi * self.time).square()
+        return loudness * (amplitudes / harmonics * torch.sin(angles)).sum(0)
+
+
+def uniform(low: float, high: float, generator: torch.Generator) -> float:
+    """A random number between ``low`` and ``high``."""
+    return low + (high - low) * torch.rand((), generator=generator).item()

@@ -1,0 +1,23 @@
+"""``audiozen test``."""
+
+from __future__ import annotations
+
+from audiozen.cli.request import (
+    Checkpoint,
+    ConfigFile,
+    Overrides,
+    read_experiment,
+    require_checkpoint,
+    require_table,
+    tell,
+)
+
+
+def test(config: ConfigFile, overrides: Overrides = None, ckpt: Checkpoint = "best") -> None:
+    """Score a checkpoint on the test data."""
+    experiment = read_experiment(config, overrides)
+    require_table(experiment, config, "test_dataset")
+    checkpoint = require_checkpoint(experiment, ckpt)
+    trainer = experiment.build_trainer()
+    score = trainer.test(experiment.test_dataloaders(), ckpt_path=checkpoint)
+    tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")

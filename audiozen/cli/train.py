@@ -1,0 +1,56 @@
+"""``audiozen train``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiozen.cli.request import (
+    ConfigFile,
+    Overrides,
+    checkpoints_of,
+    is_main_process,
+    read_experiment,
+    require_table,
+    tell,
+)
+from audiozen.errors import RequestError
+
+if TYPE_CHECKING:
+    from audiozen.experiment import Experiment
+
+
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
+    ] = False,
+) -> None:
+    """Train and validate."""
+    experiment = read_experiment(config, overrides)
+    require_table(experiment, config, "train_dataset")
+    check_start(experiment, resume=resume)
+    trainer = experiment.build_trainer(resume=resume)
+    train_dataloader = experiment.train_dataloader()
+    validation_dataloaders = experiment.validation_dataloaders()
+    if is_main_process():
+        experiment.write_record()
+    trainer.train(train_dataloader, validation_dataloaders)
+
+
+def check_start(experiment: Experiment, *, resume: bool) -> None:
+    """Refuse to start over. Resuming what has no checkpoint yet is to start, and is said.
+
+    Raises:
+        RequestError: there are checkpoints, and nobody asked to resume.
+    """
+    names = checkpoints_of(experiment).names()
+    if resume and not names:
+        tell(f"{experiment.exp_dir} has no checkpoint to resume from; starting from the beginning")
+    if names and not resume:
+        raise RequestError(
+            f"{experiment.exp_dir} has checkpoints already, the newest is {names[-1]}; go on with "
+            "--resume, choose another name with meta.exp_id=NAME, or delete the folder"
+        )

@@ -1,0 +1,148 @@
+"""Everything that is wrong with the tables of an experiment, found before any data is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audiozen.config.combinations import combination_problems
+from audiozen.config.problems import Problem, settings_problems, suggestion
+from audiozen.config.schema import AcousticsConfig, ExperimentConfig, TrainerConfig, is_named
+from audiozen.config.signature import missing, mistyped, parameters_through_bases
+from audiozen.config.targets import (
+    Surroundings,
+    locate_callable,
+    nested_problems,
+    problem_of,
+    target_problems,
+)
+from audiozen.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audiozen.config.problems import Place
+
+Tables = dict[str, Any]
+
+# What each trainer is constructed with. The rest of [trainer.args] that is no setting goes to the recipe's own class.
+TRAINER_ARGUMENTS = frozenset(
+    {
+        "model",
+        "optimizer",
+        "loss_function",
+        "lr_scheduler",
+        "config",
+        "exp_dir",
+        "resume",
+        "acoustics",
+    }
+)
+
+
+def setting_problems(tables: Tables) -> list[Problem]:
+    """Unknown, missing, mistyped and senseless settings. Runs nobody's code."""
+    args = _args(tables.get("trainer"))
+    known = {key: value for key, value in args.items() if key in TrainerConfig.model_fields}
+    return [
+        *settings_problems(ExperimentConfig, tables, None),
+        *settings_problems(TrainerConfig, known, ("trainer", "args")),
+        *combination_problems(tables),
+    ]
+
+
+def code_problems(tables: Tables, search_dirs: tuple[Any, ...]) -> list[Problem]:
+    """Paths that lead nowhere, and arguments that do not fit. Imports the modules that the paths name."""
+    offered = AcousticsConfig.model_fields if isinstance(tables.get("acoustics"), dict) else ()
+    around, nothing_offered = Surroundings(search_dirs, offered), Surroundings(search_dirs)
+    problems = _trainer_problems(tables.get("trainer"), around)
+    for place, table in _targets(tables, "model"):
+        problems += target_problems(table, place, around)
+    for place, table in _targets(tables, "loss_function"):
+        problems += target_problems(table, place, around, is_bound=True, num_positional=2)
+    for name in ("optimizer", "lr_scheduler"):
+        for place, table in _targets(tables, name):
+            problems += target_problems(table, place, nothing_offered, num_positional=1)
+    for place, table in _datasets(tables):
+        problems += target_problems(table, place, around)
+        problems += _collate_problems(table.get("dataloader"), (*place, "dataloader"), around)
+    return problems
+
+
+def _trainer_problems(table: object, around: Surroundings) -> list[Problem]:
+    """As for other targets, but some of the arguments are settings, and some come from the experiment."""
+    if not isinstance(table, dict) or not isinstance(table.get("path"), str):
+        return []
+    args = _args(table)
+    extras = {key: value for key, value in args.items() if key not in TrainerConfig.model_fields}
+    nested = nested_problems(extras, ("trainer", "args"), around)
+    try:
+        cls = locate_callable(table["path"], around.search_dirs)
+    except RequestError as error:
+        return [Problem(("trainer", "path"), f"path: {error}"), *_misspelt(extras), *nested]
+    if not isinstance(cls, type):
+        text = f"path: {table['path']!r} is a function; a trainer is a class made of BaseTrainer"
+        return [Problem(("trainer", "path"), text), *nested]
+    return _constructor_problems(cls, table["path"], extras, around) + nested
+
+
+def _constructor_problems(
+    cls: type, path: str, extras: dict[str, Any], around: Surroundings
+) -> list[Problem]:
+    parameters, is_open = parameters_through_bases(cls)
+    refused = sorted(TRAINER_ARGUMENTS - parameters.keys())
+    if refused and not is_open:
+        text = (
+            f"path: the constructor of {path} takes no {refused[0]!r}, which each trainer is given"
+        )
+        return [Problem(("trainer", "path"), f"{text}; add **kwargs and pass them to super()")]
+    own = {name: item for name, item in parameters.items() if name not in TRAINER_ARGUMENTS}
+    sentences = [_unknown(key, own) for key in extras if key not in own]
+    sentences += mistyped(cls, extras) + missing(own, {*extras, *around.offered})
+    return [problem_of(("trainer", "args"), sentence) for sentence in sentences]
+
+
+def _misspelt(extras: dict[str, Any]) -> list[Problem]:
+    """Without the class, a key is only wrong where it looks like a setting."""
+    sentences = (_unknown(key, ()) for key in extras)
+    return [problem_of(("trainer", "args"), text) for text in sentences if "did you mean" in text]
+
+
+def _unknown(key: str, own: Any) -> str:
+    known = {*own, *TrainerConfig.model_fields}
+    near = suggestion(key, known, what="known keys")
+    return f"unknown key {key}; {near}"
+
+
+def _collate_problems(table: object, place: Place, around: Surroundings) -> list[Problem]:
+    path = table.get("collate_fn") if isinstance(table, dict) else None
+    if not isinstance(path, str):
+        return []
+    try:
+        locate_callable(path, around.search_dirs)
+    except RequestError as error:
+        return [Problem((*place, "collate_fn"), f"collate_fn: {error}")]
+    return []
+
+
+def _targets(tables: Tables, name: str) -> Iterator[tuple[Place, Tables]]:
+    """The one target of a table, or its named ones."""
+    table = tables.get(name)
+    if is_named(table):
+        assert isinstance(table, dict)
+        yield from (((name, key), inner) for key, inner in table.items())
+    elif isinstance(table, dict):
+        yield (name,), table
+
+
+def _datasets(tables: Tables) -> Iterator[tuple[Place, Tables]]:
+    yield from _targets(tables, "train_dataset")
+    for name in ("validate_dataset", "test_dataset"):
+        items = tables.get(name)
+        for index, table in enumerate(items if isinstance(items, list) else []):
+            if isinstance(table, dict):
+                yield (name, index), table
+
+
+def _args(table: object) -> dict[str, Any]:
+    args = table.get("args") if isinstance(table, dict) else None
+    return args if isinstance(args, dict) else {}

@@ -1,0 +1,109 @@
+"""Which TOML values fit which annotations, and how to say in words what an annotation wants."""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+_LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
+_TABLES = (dict, Mapping)
+_SCALARS = {bool: "true or false", str: "a string", Path: "a path", os.PathLike: "a path"}
+_LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+def fits(value: object, annotation: Any) -> bool:
+    """Whether a value read from TOML may be passed to a parameter with this annotation.
+
+    As TOML means it: an integer is a number, true and false are not, a list is what a tuple is
+    written as, and a string is what a path is written as. What cannot be judged fits.
+    """
+    base, _ = _unwrap(annotation)
+    origin, arms = get_origin(base) or base, get_args(base)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, arm) for arm in arms)
+    if origin is Literal:
+        return any(value == arm and type(value) is type(arm) for arm in arms)
+    if origin in _LISTS:
+        return isinstance(value, list) and all(fits(item, _item(arms)) for item in value)
+    if origin in _TABLES:
+        return isinstance(value, dict) and all(fits(v, _item(arms[1:])) for v in value.values())
+    return _fits_scalar(value, origin)
+
+
+def describe(annotation: Any) -> str:
+    """What a value with this annotation is, in words: "a positive integer"."""
+    base, limits = _unwrap(annotation)
+    origin, arms = get_origin(base) or base, get_args(base)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(arm) for arm in arms if arm is not type(None)))
+    if origin is Literal:
+        return "one of " + ", ".join(repr(arm) for arm in arms)
+    if origin in (int, float):
+        return _describe_number("an integer" if origin is int else "a number", limits)
+    if origin in _LISTS:
+        return "a list"
+    if origin in _TABLES or (isinstance(origin, type) and issubclass(origin, BaseModel)):
+        return "a table"
+    return _SCALARS.get(origin) or str(getattr(origin, "__name__", origin))
+
+
+def show(value: object) -> str:
+    """A value as an error message shows it: short, whatever it is."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fits_scalar(value: object, expected: Any) -> bool:
+    if expected is bool:
+        return isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected in (str, Path, os.PathLike):
+        return isinstance(value, str)
+    return expected is not type(None)  # TOML has no null
+
+
+def _item(arms: tuple[Any, ...]) -> Any:
+    """Annotation of the items of a container, as far as it is the same for all of them."""
+    kinds = {arm for arm in arms if arm is not Ellipsis}
+    return kinds.pop() if len(kinds) == 1 else Any
+
+
+def _unwrap(annotation: Any) -> tuple[Any, dict[str, float]]:
+    """The bare annotation and its limits."""
+    if isinstance(annotation, FieldInfo):
+        return annotation.annotation, _limits(annotation.metadata)
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        return base, _limits(metadata)
+    return annotation, {}
+
+
+def _limits(metadata: Iterable[Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in metadata:
+        nested = item.metadata if isinstance(item, FieldInfo) else [item]
+        for part in nested:
+            found |= {name: getattr(part, name) for name in _LIMITS if hasattr(part, name)}
+    return found
+
+
+def _describe_number(noun: str, limits: dict[str, float]) -> str:
+    if limits == {"gt": 0}:
+        return f"a positive {noun.split()[1]}"
+    words = [f"{word} {limits[name]}" for name, word in _LIMITS.items() if name in limits]
+    return f"{noun}, {' and '.join(words)}" if words else noun

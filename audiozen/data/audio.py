@@ -1,0 +1,265 @@
+"""Reading and writing sound files. Waveforms are float32 tensors with values in [-1, 1].
+
+info = audio_info("speech.flac")
+waveform = read_audio("speech.flac", start=8_000, num_samples=16_000)  # reads only that second
+write_audio("half.wav", 0.5 * waveform, info.sample_rate)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiozen.errors import AudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+# A program that writes into a pipe cannot know the size and states about the greatest there is.
+_UNKNOWN_SIZE = 2**31 - 2**16
+
+
+class AudioInfo(NamedTuple):
+    """What the header of a sound file says."""
+
+    sample_rate: int
+    """In Hz."""
+    num_samples: int
+    """Per channel."""
+    num_channels: int
+
+
+def audio_info(path: str | Path) -> AudioInfo:
+    """Sample rate, length and channels of a sound file, from its header.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated (where the header shows it), or no audio.
+    """
+    with _opened(path) as file:
+        return AudioInfo(file.samplerate, file.frames, file.channels)
+
+
+def read_audio(
+    path: str | Path,
+    *,
+    start: int = 0,
+    num_samples: int | None = None,
+    sample_rate: int | None = None,
+    channel: int | Literal["error", "mean"] = "error",
+) -> Tensor:
+    """Read a sound file, or a segment of it; nothing else is read.
+
+    Args:
+        path: a wav or flac file, or another one that libsndfile knows.
+        start: first sample, counted in samples **of the file**, also where ``sample_rate`` differs.
+        num_samples: length of the segment, in samples of the file; None reads to the end.
+        sample_rate: resample to this rate, in Hz (see :func:`resample`); None keeps the file's.
+        channel: what to do with more than one channel. ``"error"`` refuses the file, ``"mean"``
+            averages them, a number picks one (from 0).
+
+    Returns:
+        Shape ``(time,)``, float32. Integer formats come to [-1, 1); float formats as they are.
+
+    Raises:
+        AudioError: the file is missing, empty, truncated or no audio, the segment is not inside
+            it, or it does not have that channel. The text names the file.
+    """
+    with _opened(path) as file:
+        wanted = _checked_length(path, file.frames, start, num_samples)
+        if start:
+            file.seek(start)
+        frames = file.read(wanted, dtype="float32", always_2d=True)
+        from_rate = file.samplerate
+    if len(frames) != wanted:
+        raise AudioError(
+            f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
+            f"{start} gave {len(frames)} of {wanted}; fetch or make it again"
+        )
+    waveform = torch.from_numpy(_one_channel(path, frames, channel))
+    return waveform if sample_rate is None else resample(waveform, from_rate, sample_rate)
+
+
+def write_audio(
+    path: str | Path, waveform: Tensor | np.ndarray[Any, Any], sample_rate: int
+) -> None:
+    """Write a sound file, complete or not at all. Folders are made where they are missing.
+
+    The ending decides the format. Values within [-1, 1] are written as 16-bit integers (+1 becomes
+    the greatest one, 32767 / 32768). Nothing is ever clipped: a louder signal is written as 32-bit
+    float to wav, and refused for flac, which has no such format.
+
+    Args:
+        path: ends in ``.wav`` or ``.flac``.
+        waveform: shape ``(time,)`` or ``(channels, time)``.
+        sample_rate: in Hz.
+
+    Raises:
+        AudioError: another ending or shape, no samples, NaN or infinite samples, a flac beyond
+            [-1, 1], or the disk refuses. The text names the file.
+    """
+    import soundfile
+
+    path = Path(path)
+    samples = torch.as_tensor(waveform).detach().to("cpu", torch.float32)
+    subtype = _subtype(path, samples)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path) as partial:
+            soundfile.write(
+                partial, samples.T.numpy(), sample_rate, subtype, format=path.suffix[1:].upper()
+            )
+    except (OSError, soundfile.SoundFileError) as error:
+        raise AudioError(f"cannot write {path}: {error}") from error
+
+
+def resample(waveform: Tensor, from_rate: float, to_rate: float) -> Tensor:
+    """Resample with the high-quality filter of soxr, which keeps the signal in its place.
+
+    Not differentiable. What is above half of the lower rate is removed. Equal rates give the
+    waveform itself.
+
+    Args:
+        waveform: shape ``(..., time)``, on the CPU.
+        from_rate: in Hz.
+        to_rate: in Hz.
+
+    Returns:
+        Shape ``(..., time * to_rate / from_rate)``, rounded; float32.
+
+    Raises:
+        AudioError: a rate is not positive, or there is no sample.
+    """
+    import soxr
+
+    if from_rate <= 0 or to_rate <= 0:
+        raise AudioError(f"cannot resample from {from_rate} Hz to {to_rate} Hz: not positive")
+    if waveform.numel() == 0:
+        raise AudioError(f"cannot resample a waveform of shape {tuple(waveform.shape)}: no samples")
+    if from_rate == to_rate:
+        return waveform
+    channels = waveform.detach().to(torch.float32).reshape(-1, waveform.shape[-1])
+    resampled = [soxr.resample(row.numpy(), from_rate, to_rate) for row in channels]
+    return torch.from_numpy(np.stack(resampled)).reshape(*waveform.shape[:-1], -1)
+
+
+def find_audio(folder: str | Path) -> list[Path]:
+    """All wav and flac files in ``folder`` and below, in an order that is the same everywhere.
+
+    Linked folders are entered; hidden files and folders are left out.
+
+    Raises:
+        AudioError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise AudioError(f"cannot look for audio in {folder}: there is no such folder")
+    return sorted(_walk(Path(folder)), key=lambda path: path.parts)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, which takes its place where no exception is raised."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
+                yield Path(parent, name)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """An open ``soundfile.SoundFile``; whatever goes wrong with it becomes an AudioError."""
+    import soundfile
+
+    try:
+        if Path(path).stat().st_size == 0:
+            raise AudioError(f"{path} is empty (0 bytes); fetch or make it again")
+        with soundfile.SoundFile(path) as file:
+            _refuse_truncated(path, file.extra_info)
+            yield file
+    except OSError as error:
+        raise AudioError(f"cannot read {path}: {error.strerror or error}") from error
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", None) or str(error)
+        raise AudioError(
+            f"cannot read {path} as audio (truncated or no audio): {reason}"
+        ) from error
+
+
+def _refuse_truncated(path: str | Path, log: str) -> None:
+    """Of a short wav file, libsndfile reads what is there, and only its log tells."""
+    promise = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if promise and int(promise[2]) < int(promise[1]) < _UNKNOWN_SIZE:
+        raise AudioError(
+            f"{path} is truncated: its header promises {promise[1]} bytes of samples, there are "
+            f"{promise[2]}; fetch or make it again"
+        )
+
+
+def _checked_length(path: str | Path, there: int, start: int, num_samples: int | None) -> int:
+    if there == 0:
+        raise AudioError(f"{path} has no samples")
+    length = there - start if num_samples is None else num_samples
+    if start < 0 or length < 1 or start + length > there:
+        raise AudioError(
+            f"{path} has {there} samples, so {length} from sample {start} cannot be read"
+        )
+    return length
+
+
+def _one_channel(
+    path: str | Path, frames: np.ndarray[Any, Any], channel: int | str
+) -> np.ndarray[Any, Any]:
+    num_channels = frames.shape[1]
+    if isinstance(channel, int) and not 0 <= channel < num_channels:
+        raise AudioError(f"{path} has no channel {channel}: it has {num_channels}, counted from 0")
+    if isinstance(channel, int):
+        return frames[:, channel].copy()
+    if num_channels == 1:
+        return frames[:, 0]
+    if channel == "mean":
+        return np.asarray(frames.mean(axis=1))
+    raise AudioError(
+        f"{path} has {num_channels} channels, and one was expected; read it with "
+        f'channel="mean" or channel=0 … {num_channels - 1}'
+    )
+
+
+def _subtype(path: Path, samples: Tensor) -> str:
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        raise AudioError(
+            f"cannot write {path}: its ending is not one of {', '.join(AUDIO_SUFFIXES)}"
+        )
+    if samples.ndim not in (1, 2) or samples.numel() == 0:
+        raise AudioError(
+            f"cannot write {path}: its waveform has shape {tuple(samples.shape)}, and (time,) or "
+            "(channels, time) with at least one sample was expected"
+        )
+    if not samples.isfinite().all():
+        raise AudioError(f"cannot write {path}: its waveform has samples that are NaN or infinite")
+    peak = float(samples.abs().max())
+    if peak <= 1:
+        return "PCM_16"
+    if path.suffix.lower() == ".flac":
+        raise AudioError(
+            f"cannot write {path}: flac would clip at 1, and the peak is {peak:.3g}; write a wav "
+            "or scale the signal"
+        )
+    return "FLOAT"

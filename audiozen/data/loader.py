@@ -1,0 +1,473 @@
+"""From a user's dataloader to batches that are the same for any number of workers and processes.
+
+loader = TrainingLoader(DataLoader(dataset, batch_size=8, shuffle=True, num_workers=2), seed=0)
+for batch in loader.batches(epoch=3, start=800):  # goes on where 800 samples were consumed
+    ...
+for batch_idx, batch in EvaluationLoader(DataLoader(dataset, batch_size=8), seed=0):
+    ...
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    get_worker_info,
+)
+from torch.utils.data.distributed import DistributedSampler
+
+from audiozen.data.sampler import (
+    Permutation,
+    derive_seed,
+    generator_states,
+    isolated_generators,
+    restore_generators,
+    seed_generators,
+    seed_sample,
+)
+from audiozen.errors import RequestError, TrainingError
+
+Keys = tuple[int, list[int]]  # an epoch and the indices of one batch: all that a worker must know
+
+
+class TrainingLoader:
+    """Batches of a training epoch as a pure function of (seed, epoch, position).
+
+    A ``DataLoader`` over a map-style dataset, shuffled or in order, with or without
+    ``DistributedSampler``, is rebuilt: same dataset, batch size, ``drop_last``, ``collate_fn`` and
+    workers, but the order is computed and the generators of Python, NumPy and PyTorch are seeded
+    for each sample. Then neither the number of workers nor an interruption changes a sample, and
+    drawing samples does not disturb the generators of the process that trains.
+
+    With ``world_size`` processes and batch size B, a global batch is the next ``world_size * B``
+    samples of the epoch, so it is the batch that one process with batch size ``world_size * B``
+    would see. Process ``rank`` gets its contiguous share. The last global batch may be short: then
+    the shares differ by at most one sample, and where there are fewer samples than processes, some
+    are given to two processes, so that all make the same number of steps.
+
+    Anything else that can be iterated more than once is used as it is, each process on its own;
+    ``inexact`` says why. Its batches are drawn with generators of their own that start from (seed,
+    epoch, rank), and where its samplers or its dataset have a ``set_epoch``, it is called. Resuming
+    draws the consumed batches again and drops them.
+
+    Args:
+        dataloader: a ``torch.utils.data.DataLoader``, or any iterable of batches.
+        seed: start of all random numbers.
+        rank: number of this process.
+        world_size: number of processes.
+
+    Attributes:
+        inexact: why ``dataloader`` could not be rebuilt; None where it was.
+        stride: how far one batch moves the position: samples of a global batch, or 1 (a batch)
+            where inexact.
+
+    Raises:
+        RequestError: it cannot be iterated, or only once, or an epoch would have no batch.
+    """
+
+    def __init__(self, dataloader: Any, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.inexact = _why_inexact(dataloader, world_size)
+        self._source: _ComputedBatches | _DrawnBatches
+        if self.inexact is None:
+            self._source = _ComputedBatches(dataloader, seed, rank, world_size)
+        else:
+            self._source = _DrawnBatches(dataloader, seed, rank)
+        self.stride = self._source.stride
+
+    @property
+    def num_positions(self) -> int | None:
+        """Samples in an epoch (without those that ``drop_last`` drops); batches where inexact; None
+        if unknown.
+        """
+        return self._source.num_positions
+
+    def __len__(self) -> int:
+        """Batches per epoch on this process. TypeError where that is unknown."""
+        return len(self._source)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """Batches of ``epoch`` for this process, one epoch at a time.
+
+        Args:
+            epoch: number of the epoch; another epoch has another order and other random numbers.
+            start: position to go on from: samples that all processes together have consumed in this
+                epoch (batches of this process where inexact). It need not be a multiple of
+                ``stride``, so a run may go on with another number of processes or another batch
+                size.
+
+        Raises:
+            RequestError: ``start`` is beyond the end of the epoch: the dataset is not the one it
+                was.
+        """
+        return self._source.batches(epoch, start)
+
+
+class EvaluationLoader:
+    """Batches of an evaluation, as a single process would form them, dealt to the processes in
+    turn.
+
+    Batch k goes to process ``k % world_size``. Nothing is padded and nothing comes twice; a process
+    may get no batch at all. Each sample sees the random numbers of epoch 0, so a random dataset is
+    the same in each evaluation.
+
+    A dataloader that cannot be rebuilt (see :class:`TrainingLoader`) is read as a whole by every
+    process, with the same random numbers, and each keeps its own batches.
+
+    Args:
+        dataloader: a ``torch.utils.data.DataLoader``, or any iterable of batches.
+        seed: start of all random numbers.
+        rank: number of this process.
+        world_size: number of processes.
+
+    Raises:
+        RequestError: ``dataloader`` cannot be iterated, or only once.
+    """
+
+    def __init__(self, dataloader: Any, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self._rank, self._world_size = rank, world_size
+        self._given, self._seed = dataloader, seed
+        self._layout: _Layout | None = None
+        if _why_inexact(dataloader, world_size) is None:
+            self._layout = _Layout.of(dataloader, seed)
+            dealt = _EvaluationPlan(self._layout, rank, world_size)
+            self._loader = _rebuild(dataloader, dealt, seed, rank)
+
+    def __len__(self) -> int:
+        """Batches over all processes. TypeError where that is unknown."""
+        if self._layout is None:
+            return len(self._given)
+        return self._layout.num_batches(self._layout.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Yield ``(batch_idx, batch)`` with the number that the batch has on a single process."""
+        if self._layout is None:
+            batches = _draw(self._given, self._seed, "evaluation")
+            return islice(enumerate(batches), self._rank, None, self._world_size)
+        numbers = range(self._rank, len(self), self._world_size)
+        return zip(numbers, self._loader)
+
+
+# ---- dataloaders that can be rebuilt -------------------------------------------------------------
+
+
+class _ComputedBatches:
+    """Training batches from a rebuilt ``DataLoader``; positions are samples."""
+
+    def __init__(self, dataloader: DataLoader[Any], seed: int, rank: int, world_size: int) -> None:
+        self._layout = _Layout.of(dataloader, seed)
+        self.stride = self._layout.batch_size * world_size
+        if len(self) == 0:
+            raise RequestError(
+                f"the training dataset has {self._layout.num_samples} samples, which is not one "
+                f"batch of {self.stride} (batch_size {self._layout.batch_size} on {world_size} "
+                f"processes, drop_last {self._layout.drop_last}); lower batch_size or add data"
+            )
+        self._plan = _TrainingPlan(self._layout, rank, world_size)
+        self._loader = _rebuild(dataloader, self._plan, seed, rank)
+
+    def __len__(self) -> int:
+        return self._layout.num_batches(self.stride)
+
+    @property
+    def num_positions(self) -> int:
+        return min(len(self) * self.stride, self._layout.num_samples)
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        if not 0 <= start <= self._layout.num_samples:
+            raise RequestError(
+                f"cannot go on at sample {start} of epoch {epoch}: the training dataset has "
+                f"{self._layout.num_samples} samples; is it the one that the run was started with?"
+            )
+        self._plan.epoch, self._plan.start = epoch, start
+        return iter(self._loader)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How many samples there are, in which order they come, and how they are cut into batches."""
+
+    num_samples: int
+    batch_size: int
+    drop_last: bool
+    shuffle: bool
+    seed: int
+
+    @classmethod
+    def of(cls, dataloader: DataLoader[Any], seed: int) -> _Layout:
+        batch_sampler, sampler = _samplers(dataloader)
+        return cls(
+            num_samples=len(dataloader.dataset),  # type: ignore[arg-type]  # checked by _why_inexact
+            batch_size=1 if batch_sampler is None else batch_sampler.batch_size,
+            drop_last=batch_sampler is not None and batch_sampler.drop_last,
+            shuffle=getattr(sampler, "shuffle", isinstance(sampler, RandomSampler)),
+            seed=seed,
+        )
+
+    def num_batches(self, size: int) -> int:
+        return self.num_samples // size if self.drop_last else -(-self.num_samples // size)
+
+    def order(self, epoch: int) -> Sequence[int] | Permutation:
+        """Index of the sample at each position of ``epoch``."""
+        if self.shuffle:
+            return Permutation(self.num_samples, derive_seed(self.seed, epoch, "order"))
+        return range(self.num_samples)
+
+    def cuts(self, size: int, start: int = 0) -> Iterator[range]:
+        """Positions of one batch of ``size`` after the other."""
+        positions = range(self.num_samples)
+        for begin in range(start, self.num_samples, size):
+            cut = positions[begin : begin + size]
+            if len(cut) == size or not self.drop_last:
+                yield cut
+
+
+class _TrainingPlan:
+    """Sampler of a training epoch: the share of one process in each global batch."""
+
+    def __init__(self, layout: _Layout, rank: int, world_size: int) -> None:
+        self._layout, self._rank, self._world_size = layout, rank, world_size
+        self.epoch = 0
+        self.start = 0
+
+    def __iter__(self) -> Iterator[Keys]:
+        return self._keys(self.epoch, self.start)  # what holds now, not at the first batch
+
+    def _keys(self, epoch: int, start: int) -> Iterator[Keys]:
+        order = self._layout.order(epoch)
+        for cut in self._layout.cuts(self._layout.batch_size * self._world_size, start):
+            yield epoch, [order[position] for position in self._share(cut)]
+
+    def _share(self, cut: range) -> range:
+        begin, end = (len(cut) * rank // self._world_size for rank in (self._rank, self._rank + 1))
+        return cut[
+            begin : max(end, begin + 1)
+        ]  # a process without a sample would make the others wait for ever
+
+
+class _EvaluationPlan:
+    """Sampler of an evaluation: every ``world_size``-th batch."""
+
+    def __init__(self, layout: _Layout, rank: int, world_size: int) -> None:
+        self._layout, self._rank, self._world_size = layout, rank, world_size
+
+    def __iter__(self) -> Iterator[Keys]:
+        order = self._layout.order(epoch=0)
+        cuts = self._layout.cuts(self._layout.batch_size)
+        for cut in islice(cuts, self._rank, None, self._world_size):
+            yield 0, [order[position] for position in cut]
+
+
+class _SeededBatches(Dataset[Any]):
+    """Whole batches of a dataset, each sample loaded with generators of its own.
+
+    The epoch is part of the key, because a worker that lives longer than an epoch hears of the next
+    one in no other way.
+    """
+
+    def __init__(
+        self, dataset: Any, collate: Callable[[Any], Any], batched: bool, seed: int
+    ) -> None:
+        self.dataset = dataset
+        self._collate, self._batched, self._seed = collate, batched, seed
+
+    def __getitem__(self, keys: Keys) -> Any:
+        epoch, indices = keys
+        with isolated_generators():
+            samples = [self._sample(epoch, index) for index in indices]
+            # The generators stand where the last sample left them, so a collate_fn that draws is
+            # repeatable as well.
+            return self._collate(samples if self._batched else samples[0])
+
+    def _sample(self, epoch: int, index: int) -> Any:
+        seed_sample(self._seed, epoch, index)
+        try:
+            return self.dataset[index]
+        except StopIteration as error:  # it would end the epoch here, and nobody would know
+            raise TrainingError(
+                f"dataset[{index}] raised StopIteration in epoch {epoch}"
+            ) from error
+        except Exception as error:
+            error.add_note(f"This was sample {index} in epoch {epoch}, seed {self._seed}.")
+            raise
+
+
+class _WorkerStart:
+    """Runs first in each worker: signals, the dataset that users know, then their
+    ``worker_init_fn``.
+    """
+
+    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
+        self._worker_init_fn = worker_init_fn
+
+    def __call__(self, worker_id: int) -> None:
+        _leave_signals_to_the_main_process()
+        info: Any = get_worker_info()
+        # A worker_init_fn opens or sets something on get_worker_info().dataset, which is frozen,
+        # and means its own.
+        object.__setattr__(info, "dataset", info.dataset.dataset)
+        if self._worker_init_fn is not None:
+            self._worker_init_fn(worker_id)
+
+
+def _leave_signals_to_the_main_process() -> None:
+    """Keep a worker alive when the whole process group is told to stop: the main process still
+    needs its batches.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    # A second one ends the worker: that is how PyTorch and multiprocessing end one that hangs.
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+
+
+def _rebuild(
+    dataloader: DataLoader[Any], plan: Iterable[Keys], seed: int, rank: int
+) -> DataLoader[Any]:
+    """The same dataloader with computed order and seeded samples."""
+    batched = _samplers(dataloader)[0] is not None
+    # Its own generator, because a DataLoader draws a seed for its workers at the start of each
+    # epoch.
+    generator = torch.Generator().manual_seed(derive_seed(seed, rank, "workers"))
+    return DataLoader(
+        _SeededBatches(dataloader.dataset, dataloader.collate_fn, batched, seed),
+        batch_size=None,  # a sample of this loader is a batch
+        sampler=plan,
+        collate_fn=_as_it_is,
+        generator=generator,
+        num_workers=dataloader.num_workers,
+        worker_init_fn=_WorkerStart(dataloader.worker_init_fn),
+        pin_memory=dataloader.pin_memory and torch.accelerator.is_available(),
+        pin_memory_device=dataloader.pin_memory_device,
+        timeout=dataloader.timeout,
+        multiprocessing_context=dataloader.multiprocessing_context,
+        prefetch_factor=dataloader.prefetch_factor,
+        persistent_workers=dataloader.persistent_workers,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+# ---- which dataloaders those are -----------------------------------------------------------------
+
+
+def _samplers(dataloader: DataLoader[Any]) -> tuple[Any, Any]:
+    """Batch sampler (None: samples are not batched) and sampler, which may have been given inside
+    the former.
+    """
+    batch_sampler = dataloader.batch_sampler
+    return batch_sampler, getattr(batch_sampler, "sampler", dataloader.sampler)
+
+
+def _why_inexact(dataloader: Any, world_size: int) -> str | None:
+    """What keeps the order and the samples from being computed, as the end of "it is used as it is:
+    …".
+    """
+    if not isinstance(dataloader, DataLoader):
+        _refuse_what_cannot_be_repeated(dataloader)
+        return f"it is a {type(dataloader).__name__}, not a torch DataLoader"
+    if type(dataloader).__iter__ is not DataLoader.__iter__:
+        return f"its class {type(dataloader).__name__} has an __iter__ of its own"
+    if isinstance(dataloader.dataset, IterableDataset):
+        return f"its dataset {type(dataloader.dataset).__name__} is iterable: samples have no index"
+    if not dataloader.in_order:
+        return "in_order=False hands out batches as they happen to be ready"
+    batch_sampler, sampler = _samplers(dataloader)
+    if batch_sampler is not None and type(batch_sampler) is not BatchSampler:
+        return f"it has a batch sampler of its own, {type(batch_sampler).__name__}"
+    return _why_not_computed(sampler, dataloader.dataset, world_size)
+
+
+def _why_not_computed(sampler: Any, dataset: Any, world_size: int) -> str | None:
+    if type(sampler) not in (RandomSampler, SequentialSampler, DistributedSampler):
+        return f"it has a sampler of its own, {type(sampler).__name__}"
+    if not hasattr(dataset, "__len__"):
+        return f"its dataset {type(dataset).__name__} has no length"
+    if isinstance(sampler, RandomSampler) and sampler.replacement:
+        return "its RandomSampler draws with replacement"
+    if isinstance(sampler, DistributedSampler):
+        if sampler.num_replicas != world_size:
+            return (
+                f"its DistributedSampler deals to {sampler.num_replicas} processes; there are "
+                f"{world_size}"
+            )
+        num_drawn = len(sampler.dataset)  # type: ignore[arg-type]
+    else:
+        num_drawn = len(sampler)
+    if num_drawn != len(dataset):
+        return f"its sampler draws {num_drawn} of {len(dataset)} samples"
+    return None
+
+
+def _refuse_what_cannot_be_repeated(dataloader: Any) -> None:
+    if not isinstance(dataloader, Iterable):
+        raise RequestError(
+            f"a dataloader must give batches when iterated, and a {type(dataloader).__name__} "
+            "cannot be iterated; use a torch DataLoader or a list of batches"
+        )
+    if isinstance(dataloader, Iterator):
+        raise RequestError(
+            f"a dataloader is iterated once per epoch, and a {type(dataloader).__name__} is empty "
+            "after the first time; use a torch DataLoader, a list of batches, or an object whose "
+            "__iter__ starts anew"
+        )
+
+
+# ---- those that cannot ---------------------------------------------------------------------------
+
+
+class _DrawnBatches:
+    """Training batches from an iterable that is used as it is; positions are batches."""
+
+    stride = 1
+
+    def __init__(self, dataloader: Any, seed: int, rank: int) -> None:
+        self._dataloader, self._seed, self._rank = dataloader, seed, rank
+
+    def __len__(self) -> int:
+        return len(self._dataloader)
+
+    @property
+    def num_positions(self) -> int | None:
+        try:
+            return len(self)
+        except TypeError:
+            return None
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        for name in ("sampler", "batch_sampler", "dataset"):
+            part: Any = getattr(self._dataloader, name, None)
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+        return islice(
+            _draw(self._dataloader, self._seed, epoch, self._rank, "batches"), start, None
+        )
+
+
+def _draw(dataloader: Iterable[Any], *seed_parts: int | str) -> Iterator[Any]:
+    """Batches of ``dataloader``, drawn with generators that start from ``seed_parts`` and are seen
+    by nobody else.
+    """
+    with isolated_generators():
+        seed_generators(*seed_parts)
+        batches, states = iter(dataloader), generator_states()
+    while True:
+        with isolated_generators():
+            restore_generators(states)
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            states = generator_states()
+        yield batch

@@ -1,0 +1,188 @@
+"""Where the work runs: device, precision, processes. torch.distributed behind a few verbs.
+
+Alone, every verb about processes is a no-op, so that callers never ask how many there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from audiozen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch.optim import Optimizer
+
+    from audiozen.config.schema import TrainerConfig
+
+T = TypeVar("T")
+
+AUTOCAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Engine:
+    """One process of a run, and its device.
+
+    Started by ``torchrun`` (or anything that sets ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``), it joins the other
+    processes; started alone it is the only one.
+
+    Attributes:
+        device: where the model and the batches live.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+    """
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = find_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+        self.autocast_dtype = AUTOCAST_DTYPES[config.precision]
+        self.compiles = config.compile
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        if config.num_threads is not None:
+            torch.set_num_threads(config.num_threads)
+        if config.deterministic:
+            # cuBLAS reads this when it starts; without it, deterministic mode refuses matrix products.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(mode=True)
+        if self.world_size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and computes scores."""
+        return self.rank == 0
+
+    def describe(self) -> str:
+        """One line for the log: device, threads, precision, processes."""
+        precision = str(self.autocast_dtype).removeprefix("torch.")
+        processes = "1 process" if self.world_size == 1 else f"{self.world_size} processes"
+        return f"{self.device}, {torch.get_num_threads()} threads, {precision}, {processes}"
+
+    # ---- model and batches ----------------------------------------------------------
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module as training calls it: compiled and wrapped where the settings say so."""
+        if self.compiles:
+            module = torch.compile(module)  # type: ignore[assignment]
+        if self.world_size > 1:
+            module = DistributedDataParallel(module)
+        return module
+
+    def to_device(self, batch: T) -> T:
+        """A copy of ``batch`` whose tensors, in any nesting, are on the device."""
+        moved: T = move_tensors(batch, self.device, non_blocking=True)
+        return moved
+
+    def forward_context(
+        self, modules: Iterable[nn.Module], *, is_last: bool
+    ) -> AbstractContextManager[object]:
+        """Around one training forward and backward: autocast, and no exchange of gradients before the last one."""
+        waiting = [m for m in modules if isinstance(m, DistributedDataParallel)]
+        if is_last or not waiting:
+            return nullcontext()
+        stack = ExitStack()
+        for module in waiting:
+            stack.enter_context(module.no_sync())
+        return stack
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Arithmetic of the forward pass as ``precision`` says."""
+        if self.autocast_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+
+    # ---- the parts of one step -------------------------------------------------------
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss``; in fp16, scaled so that they do not vanish."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def clip(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Tensor:
+        """Scale the gradients down to ``max_grad_norm`` in place; the norm before that is returned."""
+        parameters = []
+        for optimizer in optimizers:
+            self.scaler.unscale_(optimizer)
+            parameters += [p for group in optimizer.param_groups for p in group["params"]]
+        return clip_grad_norm_(parameters, max_grad_norm)
+
+    def step(self, optimizers: Sequence[Optimizer]) -> None:
+        """Let the optimizers change the weights."""
+        for optimizer in optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+
+    # ---- processes -------------------------------------------------------------------
+
+    def wait_for_everyone(self) -> None:
+        """Go on when every process is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def broadcast(self, value: T) -> T:
+        """The main process's value, on every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Everyone's values in order of rank, on every process."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process; the same answer on all of them."""
+        return any(self.gather(flag))
+
+
+def find_device(name: str, local_rank: int) -> torch.device:
+    """The device of this process.
+
+    Args:
+        name: ``"auto"``, or what ``torch.device`` takes.
+        local_rank: number of this process on its machine; chooses the GPU.
+
+    Raises:
+        ConfigError: PyTorch does not know the device, or this machine does not have it.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            "trainer settings", [f"device: {name!r} cannot be used: {reason}"]
+        ) from error
+    return device
+
+
+def move_tensors(value: Any, device: torch.device | str, *, non_blocking: bool = False) -> Any:
+    """``value`` with every tensor in it on ``device``; dicts, lists, tuples and dataclasses are walked through."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=non_blocking)
+    if isinstance(value, dict):
+        return {k: move_tensors(v, device, non_blocking=non_blocking) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        moved = [move_tensors(v, device, non_blocking=non_blocking) for v in value]
+        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        return dataclasses.replace(value, **move_tensors(fields, device, non_blocking=non_blocking))
+    return value

@@ -1,0 +1,175 @@
+"""What all metrics share: the signals they take, when they are undefined, one value per signal."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiozen.acoustics import is_silent
+from audiozen.errors import MetricError, RequestError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+
+Signal: TypeAlias = Tensor | NDArray[Any]
+"""Floating point, shape ``(time,)`` or ``(batch, time)``."""
+
+Samples: TypeAlias = NDArray[np.float64]
+"""One signal, shape ``(time,)``."""
+
+NOT_INSTALLED = "not_installed"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One computation on one pair of signals, which gives one or several metrics.
+
+    Args:
+        compute: from estimate, reference (not looked at by some) and sample rate to values by name
+            of the metric. Raises MetricError where they are undefined.
+        sample_rates: those it takes, in Hz. None: any.
+        needs_reference: whether it looks at the reference.
+    """
+
+    compute: Callable[[Samples, Samples | None, int], Mapping[str, float]]
+    sample_rates: tuple[int, ...] | None = None
+    needs_reference: bool = True
+
+    def __call__(
+        self, estimate: Samples, reference: Samples | None, sample_rate: int
+    ) -> Mapping[str, float]:
+        """Values of one pair of signals.
+
+        Raises:
+            MetricError: undefined for these signals.
+        """
+        reference = reference if self.needs_reference else None
+        _refuse_undefined(estimate, reference)
+        try:
+            return self.compute(estimate, reference, sample_rate)
+        except MetricError:
+            raise
+        except Exception as error:
+            # Other people's code, on signals nobody foresaw: the run must go on.
+            raise MetricError("failed", f"failed: {type(error).__name__}: {error}") from error
+
+    def check_sample_rate(self, name: str, sample_rate: int) -> None:
+        """Refuse a rate at which ``name`` is not defined.
+
+        Raises:
+            RequestError: with the rates that are.
+        """
+        if self.sample_rates is not None and sample_rate not in self.sample_rates:
+            allowed = " or ".join(str(rate) for rate in self.sample_rates)
+            raise RequestError(
+                f"{name} is defined at {allowed} Hz, got sample_rate={sample_rate}; resample the "
+                "signals first (both in the same way)"
+            )
+        if sample_rate <= 0:
+            raise RequestError(f"{name}: sample_rate must be positive, got {sample_rate}")
+
+
+def evaluate(
+    name: str,
+    measure: Measure,
+    estimate: Signal,
+    reference: Signal | None,
+    sample_rate: int,
+    *,
+    strict: bool,
+) -> Tensor:
+    """One value of ``name`` per signal; NaN where it is undefined.
+
+    Returns:
+        float64 on the CPU, shape ``()`` for ``(time,)`` and ``(batch,)`` for ``(batch, time)``.
+
+    Raises:
+        MetricError: undefined, and ``strict``; or a package is not installed.
+        RequestError: not defined at this sample rate.
+        ShapeError: signals of different or unknown shapes.
+    """
+    measure.check_sample_rate(name, sample_rate)
+    values = []
+    for index, pair in enumerate(pairs(estimate, reference)):
+        try:
+            values.append(float(measure(*pair, sample_rate)[name]))
+        except MetricError as error:
+            if strict or error.reason == NOT_INSTALLED:
+                raise MetricError(error.reason, f"{name} of signal {index}: {error}") from error
+            values.append(math.nan)
+    return torch.tensor(values, dtype=torch.float64).reshape(tuple(estimate.shape[:-1]))
+
+
+def pairs(estimate: Signal, reference: Signal | None) -> list[tuple[Samples, Samples | None]]:
+    """Estimate and reference of each signal, in float64 on the CPU.
+
+    Raises:
+        ShapeError: the shapes differ, or are neither ``(time,)`` nor ``(batch, time)``.
+        TypeError: not floating point.
+    """
+    estimates = _as_samples(estimate, "estimate")
+    if reference is None:
+        return [(samples, None) for samples in estimates]
+    references = _as_samples(reference, "reference")
+    if tuple(estimate.shape) != tuple(reference.shape):
+        raise ShapeError(
+            f"estimate {tuple(estimate.shape)} and reference {tuple(reference.shape)} differ in "
+            "shape; trim or pad one of them first"
+        )
+    return list(zip(estimates, references))
+
+
+def require(package: str, *, extra: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        MetricError: it is not there, or does not load; the text says how to install it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise not_installed(package, extra, error) from error
+
+
+def not_installed(package: str, extra: str, cause: object = None) -> MetricError:
+    """The error that says how to install a package."""
+    because = f" ({cause})" if cause else ""
+    return MetricError(
+        NOT_INSTALLED,
+        f"the package {package} cannot be imported{because}; pip install 'audiozen[{extra}]'",
+    )
+
+
+def _as_samples(signal: Signal, role: str) -> Samples:
+    tensor = signal.detach() if isinstance(signal, Tensor) else torch.as_tensor(signal)
+    if tensor.ndim not in (1, 2):
+        raise ShapeError(
+            f"{role} has shape {tuple(tensor.shape)}; expected (time,) or (batch, time), with "
+            "channels or sources as signals of their own"
+        )
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{role} is {tensor.dtype}; expected floating point in [-1, 1] (divide int16 by 32768)"
+        )
+    samples: Samples = tensor.to("cpu", torch.float64).numpy()
+    return np.atleast_2d(samples)
+
+
+def _refuse_undefined(estimate: Samples, reference: Samples | None) -> None:
+    both = [estimate] if reference is None else [estimate, reference]
+    if estimate.size == 0:
+        raise MetricError("too_short", "there is no sample")
+    if not all(np.isfinite(samples).all() for samples in both):
+        raise MetricError("nonfinite", "there is NaN or infinity in the signals")
+    if reference is not None and is_silent(torch.from_numpy(reference)):
+        raise MetricError("silent_reference", "the reference is silent (all samples are equal)")
+    if is_silent(torch.from_numpy(estimate)):
+        raise MetricError("silent_estimate", "the estimate is silent (all samples are equal)")

@@ -1,0 +1,41 @@
+"""Whether something that happens every so many epochs, steps or minutes is due."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audiozen.config.schema import Interval
+    from audiozen.trainer.state import TrainerState
+
+
+class Due:
+    """Answers "is it due?" after a step, and again at the end of an epoch.
+
+    Args:
+        interval: ``epochs``, ``steps`` and ``minutes``, each of which may be None.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, interval: Interval, clock: Callable[[], float] = time.monotonic) -> None:
+        self.epochs = interval.epochs
+        self.steps = interval.steps
+        self.minutes: float | None = getattr(interval, "minutes", None)
+        self.clock = clock
+        self.last_time = clock()
+
+    def after_step(self, state: TrainerState) -> bool:
+        """Whether it is due at this step. By the clock, it counts from the last time that this was true."""
+        by_steps = self.steps is not None and state.step % self.steps == 0
+        by_clock = self.minutes is not None and self.clock() - self.last_time >= 60 * self.minutes
+        if by_clock:
+            self.last_time = self.clock()
+        return by_steps or by_clock
+
+    def after_epoch(self, state: TrainerState) -> bool:
+        """Whether it is due at the end of this epoch."""
+        by_epochs = self.epochs is not None and state.epoch % self.epochs == 0
+        return by_epochs or self.after_step(state)

@@ -1,0 +1,122 @@
+"""One pass over evaluation dataloaders, exact on any number of processes.
+
+Batches are dealt to the processes in turn, as a single process would form them; nobody gets a duplicate and
+nothing is padded.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from audiozen.data.loader import EvaluationLoader
+from audiozen.engine import move_tensors
+
+if TYPE_CHECKING:
+    from audiozen.engine import Engine
+
+Step = Callable[..., Any]
+OnBatch = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class BatchOutput:
+    """What a step returned for one batch.
+
+    Attributes:
+        dataloader_idx: number of the dataloader, from 0.
+        batch_idx: number of the batch in its dataloader, as a single process counts.
+        value: what the step returned.
+    """
+
+    dataloader_idx: int
+    batch_idx: int
+    value: Any
+
+
+def run_step(
+    step: Step, dataloaders: Sequence[Any], engine: Engine, *, seed: int
+) -> Iterator[BatchOutput]:
+    """Call ``step(batch, batch_idx[, dataloader_idx])`` for each batch that falls to this process.
+
+    Args:
+        step: a hook; it gets the dataloader's number if it accepts one.
+        dataloaders: in the order of their numbers.
+        engine: gives device and processes.
+        seed: start of the random numbers of datasets that draw some; each pass draws the same.
+
+    Yields:
+        Outputs in the order of their numbers.
+    """
+    call = with_dataloader_idx(step)
+    for dataloader_idx, dataloader in enumerate(dataloaders):
+        loader = EvaluationLoader(
+            dataloader, seed=seed, rank=engine.rank, world_size=engine.world_size
+        )
+        for batch_idx, batch in loader:
+            value = call(engine.to_device(batch), batch_idx, dataloader_idx)
+            yield BatchOutput(dataloader_idx, batch_idx, value)
+
+
+def collect(
+    outputs: Iterator[BatchOutput], num_dataloaders: int, engine: Engine, on_batch: OnBatch
+) -> list[list[Any]]:
+    """All outputs in dataset order, on the CPU, on every process.
+
+    Args:
+        outputs: those of this process.
+        num_dataloaders: how many lists to return.
+        engine: gives the processes.
+        on_batch: called after each batch.
+
+    Returns:
+        One list per dataloader, each with one entry per batch.
+    """
+    mine = []
+    for output in outputs:
+        mine.append((output.dataloader_idx, output.batch_idx, move_tensors(output.value, "cpu")))
+        on_batch()
+    everything = [entry for process in engine.gather(mine) for entry in process]
+    everything.sort(key=lambda entry: entry[:2])
+    collected: list[list[Any]] = [[] for _ in range(num_dataloaders)]
+    for dataloader_idx, _, value in everything:
+        collected[dataloader_idx].append(value)
+    return collected
+
+
+def with_dataloader_idx(step: Step) -> Step:
+    """``step`` as a function of batch, batch_idx and dataloader_idx; the last is dropped if it does not accept
+    one.
+    """
+    parameters = inspect.signature(step).parameters.values()
+    accepts = "dataloader_idx" in [p.name for p in parameters] or any(
+        p.kind is p.VAR_POSITIONAL for p in parameters
+    )
+    if accepts or len([p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]) > 2:
+        return lambda batch, batch_idx, dataloader_idx: step(batch, batch_idx, dataloader_idx)
+    return lambda batch, batch_idx, _: step(batch, batch_idx)
+
+
+def as_dataloaders(dataloaders: Any) -> list[Any]:
+    """One dataloader or several as a list.
+
+    A list or tuple is several; anything else that can be iterated over is one.
+    """
+    if dataloaders is None:
+        return []
+    return list(dataloaders) if isinstance(dataloaders, (list, tuple)) else [dataloaders]
+
+
+def dataset_names(dataloaders: Sequence[Any]) -> list[str]:
+    """What tables and curves call the dataloaders: their attribute ``name``, or else their number."""
+    return [str(getattr(loader, "name", index)) for index, loader in enumerate(dataloaders)]
+
+
+def total_length(dataloaders: Sequence[Any]) -> int | None:
+    """Batches of all dataloaders, or None if one does not know."""
+    try:
+        return sum(len(loader) for loader in dataloaders)
+    except TypeError:
+        return None

@@ -1,0 +1,104 @@
+"""A moving average of the weights, for evaluation.
+
+Source: Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992; in its exponential
+form as used for
+training neural networks, e.g. Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class NoAveraging:
+    """Evaluates the weights as they are."""
+
+    def update(self) -> None:
+        """Nothing to take note of."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The weights as they are."""
+        yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to save."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class ExponentialAveraging(NoAveraging):
+    """Keeps ``average = decay * average + (1 - decay) * weights``, updated after each step.
+
+    The first steps use ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates, so that the initial weights are
+    soon forgotten.
+    Buffers (such as the statistics of batch normalisation) are not averaged.
+
+    Args:
+        modules: models by name.
+        decay: in [0, 1). 0 gives the weights themselves.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        self.decay = decay
+        self.num_updates = 0
+        self.parameters = {
+            f"{name}.{key}" if name else key: parameter
+            for name, module in modules.items()
+            for key, parameter in module.named_parameters()
+        }
+        self.average = {key: value.detach().clone() for key, value in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take note of the weights after a step."""
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        torch._foreach_lerp_(list(self.average.values()), self._weights(), 1 - decay)
+        self.num_updates += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within this context the models have the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for key, parameter in self.parameters.items():
+            weights = parameter.detach().clone()
+            parameter.copy_(self.average[key])
+            self.average[key].copy_(weights)
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.parameters.values()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights of training, and the number of updates. The average itself is what a checkpoint has as
+        the model.
+        """
+        return {
+            "num_updates": self.num_updates,
+            "weights": dict(zip(self.parameters, self._weights())),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint whose model weights, the average, have been loaded into the models."""
+        self.num_updates = state["num_updates"]
+        for key, parameter in self.parameters.items():
+            self.average[key].copy_(parameter)
+            parameter.copy_(state["weights"][key])

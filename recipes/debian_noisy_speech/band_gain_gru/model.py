@@ -1,0 +1,55 @@
+"""A causal enhancer that a laptop trains in minutes: one GRU sets the gain of 32 bands."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from audiozen.acoustics import STFT, erb_bands
+
+# Keeps the logarithm of a silent band finite; 1e-4 lies 80 dB below a spectrum of magnitude 1.
+FLOOR = 1e-4
+
+
+class BandGainGRU(nn.Module):
+    """Waveform → log magnitudes of ERB bands → GRU → one gain in (0, 1) per band and frame → waveform.
+
+    The noisy phase is kept. Causal: a sample of the output depends on the input up to one window (``win_length``
+    samples) later, and on nothing beyond. With the default sizes it has 29,216 parameters.
+
+    Args:
+        sample_rate: in Hz.
+        n_fft: length of the Fourier transform, in samples.
+        hop_length: from one frame to the next, in samples.
+        win_length: length of the window, in samples.
+        num_bands: triangular bands, equally spaced on the ERB-rate scale.
+        hidden_size: width of the network.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        hop_length: int = 256,
+        win_length: int = 512,
+        num_bands: int = 32,
+        hidden_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.stft = STFT(n_fft, hop_length, win_length, window="sqrt_hann")
+        bands_FK = erb_bands(num_bands, n_fft, sample_rate)
+        self.register_buffer("to_bands_FK", bands_FK / bands_FK.sum(0), persistent=False)
+        self.register_buffer("to_bins_KF", bands_FK.T.contiguous(), persistent=False)
+        self.norm = nn.LayerNorm(num_bands)
+        self.encoder = nn.Linear(num_bands, hidden_size)
+        self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True)
+        self.decoder = nn.Linear(hidden_size, num_bands)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Enhance ``noisy`` of shape ``(batch, time)``; the result has the same shape."""
+        # B batch, T frames, F bins, K bands
+        spec_BTF = self.stft(noisy).transpose(1, 2)
+        features_BTK = torch.log10(spec_BTF.abs() @ self.to_bands_FK + FLOOR)
+        hidden, _ = self.gru(torch.relu(self.encoder(self.norm(features_BTK))))
+        gains_BTF = torch.sigmoid(self.decoder(hidden)) @ self.to_bins_KF
+        return self.stft.inverse((spec_BTF * gains_BTF).transpose(1, 2), length=noisy.shape[-1])

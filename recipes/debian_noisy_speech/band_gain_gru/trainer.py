@@ -1,0 +1,41 @@
+"""What a batch of noisy speech means: one loss, and which scores count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from audiozen.data.audio import write_audio
+from audiozen.metrics import Scorer
+from audiozen.trainer.base_trainer import BaseTrainer
+
+CHEAP = ["si_sdr", "stoi"]
+ALL = ["si_sdr", "pesq_wb", "stoi", "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"]
+
+
+class Trainer(BaseTrainer):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        noisy, clean = batch
+        return self.loss_function(self.model(noisy), clean)
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        noisy, _, labels = batch
+        enhanced = self.model(noisy)
+        for name, before, after in zip(labels["id"], noisy, enhanced):
+            self.log_audio(f"{name}/noisy", before, self.sample_rate)
+            self.log_audio(f"{name}/enhanced", after, self.sample_rate)
+        return self.scores(batch, enhanced, CHEAP)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        noisy, _, labels = batch
+        enhanced = self.model(noisy)
+        for name, waveform in zip(labels["id"], enhanced):
+            write_audio(self.enhanced_dir / f"{name}.wav", waveform, self.sample_rate)
+        return self.scores(batch, enhanced, ALL)
+
+    def scores(self, batch: Any, enhanced: Tensor, metrics: list[str]) -> dict[str, Any]:
+        """Columns of the table: labels, scores, and the scores of what went in."""
+        noisy, clean, labels = batch
+        scorer = Scorer(metrics, self.sample_rate)
+        return labels | scorer(enhanced, clean) | scorer(noisy, clean, suffix="_noisy")
