@@ -21,7 +21,7 @@ from audiozen.config.instantiate import bind, build_args, call, instantiate, loc
 from audiozen.config.problems import Problem
 from audiozen.config.reader import read_config
 from audiozen.config.schema import TargetConfig
-from audiozen.errors import ConfigError, RequestError
+from audiozen.errors import AudioError, ConfigError, ManifestError, RequestError
 from audiozen.record import environment, write_json, write_toml
 from audiozen.trainer.base_trainer import BaseTrainer
 from audiozen.trainer.generators import seed_process
@@ -197,10 +197,10 @@ class Experiment:
         dataset = self._build_one(table, config)
         is_train = table == "train_dataset"
         with self._named(f"{table}.dataloader"):
+            _refuse_empty(dataset, config.dataloader)
             options = self._dataloader_options(config.dataloader, dataset, is_train=is_train)
             make = partial(DataLoader, dataset, **options)
             dataloader: DataLoader[Any] = call(make, (), {}, path="torch.utils.data.DataLoader")
-            _refuse_empty(dataloader)
         dataloader.name = name  # what the trainer calls the dataset
         return dataloader
 
@@ -260,20 +260,20 @@ class Experiment:
         """Say which table of the file an error is about."""
         try:
             yield
-        except RequestError as error:
+        except (RequestError, ManifestError, AudioError) as error:
             raise ConfigError(str(self.resolved.source), [f"[{table}] {error}"]) from error
 
 
-def _refuse_empty(dataloader: DataLoader[Any]) -> None:
-    """A dataset that cannot tell its length is believed."""
+def _refuse_empty(dataset: Any, config: DataLoaderConfig) -> None:
+    """An epoch without a batch. A dataset that cannot tell its length is believed."""
     try:
-        num_samples, num_batches = len(dataloader.dataset), len(dataloader)  # type: ignore[arg-type]
+        num_samples = len(dataset)
     except TypeError:
         return
     if num_samples == 0:
         raise RequestError("the dataset is empty")
-    if num_batches == 0:
+    if config.drop_last and num_samples < config.batch_size:
         raise RequestError(
-            f"batch_size: {dataloader.batch_size} is more than the {num_samples} samples of the "
-            "dataset, and drop_last leaves out short batches; lower it"
+            f"batch_size: {config.batch_size} is more than the {num_samples} samples of the dataset, "
+            "and drop_last leaves out short batches; lower it"
         )

@@ -82,9 +82,9 @@ class Findings:
             for problem in error.problems:
                 self.problem(subject, problem)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's code raises
-            self.problem(subject, self._explain(error))
+            self.problem(subject, self.explain(error))
 
-    def _explain(self, error: BaseException) -> str:
+    def explain(self, error: BaseException) -> str:
         """The text of the error, and where in the user's code it happened."""
         from audiozen.config.locate import explain
 
@@ -202,13 +202,12 @@ class Check:
         else:
             self.findings.ok("gradients", "every trainable parameter gets one")
 
-    def evaluate(
-        self, stage: str, run: Callable[..., float], batches: Sequence[Batch]
-    ) -> None:
+    def evaluate(self, stage: str, run: Callable[..., float], batches: Sequence[Batch]) -> None:
         """One batch of each dataset through the hooks."""
         with self.findings.attempt(stage):
-            start = time.perf_counter()
             score = run([Repeated(batch) for batch in batches], ckpt_path=None)
+            start = time.perf_counter()  # not of the first time, which pays for what is set up once
+            run([Repeated(batch) for batch in batches], ckpt_path=None)
             self.seconds[stage] = time.perf_counter() - start
         if stage in self.seconds:
             self.findings.ok(stage, f"score {score:.4f}, without training")
@@ -244,7 +243,7 @@ class Check:
                 return f"{rate / 1e6:,.1f} M per second of audio"
             return f"{count_macs(model, *args, **kwargs) / 1e6:,.1f} M per batch"
         except Exception as error:  # noqa: BLE001 - whatever a user's model raises
-            return f"not counted: {self.findings._explain(error)}"
+            return f"not counted: {self.findings.explain(error)}"
 
     def time_per_epoch(self, trainer: BaseTrainer, train: Batch, valid: Sequence[Batch]) -> str:
         """An estimate: steps, loading and validation."""
@@ -315,7 +314,7 @@ def watch_gradients(modules: Mapping[str, nn.Module]) -> set[str]:
             if parameter.requires_grad:
                 name = f"{model}.{key}" if model else key
                 waiting.add(name)
-                parameter.register_post_accumulate_grad_hook(
+                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                     lambda _, name=name: waiting.discard(name)
                 )
     return waiting

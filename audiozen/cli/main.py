@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRACEBACK = "--traceback"
+GRACE = 3.0
+"""Seconds. torchrun ends all processes when one has failed, also that which was about to say why."""
 
 app = typer.Typer(
     name="audiozen",
@@ -36,15 +39,14 @@ for command in (train, validate, test, predict, check, new):
 @app.callback()
 def options(
     show_traceback: bool = typer.Option(
-        False,  # noqa: FBT003 - the default of an option is a value
+        False,
         TRACEBACK,
         help="Show the traceback of every error.",
     ),
 ) -> None:
     """Train and score audio and speech models.
 
-    Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 75 stopped by a signal with
-    everything saved (go on with --resume).
+    Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 75 stopped by a signal (--resume).
     """
     del show_traceback  # main() reads it, as the commands must not have to pass it on
 
@@ -68,13 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AudioZENError as error:
         if TRACEBACK in words:
             traceback.print_exc()
-        elif not _said_by_another_process(error):
-            typer.echo(f"error: {error}", err=True)
+        else:
+            _tell(error)
         return error.exit_code
     return 0
 
 
-def _said_by_another_process(error: AudioZENError) -> bool:
-    """All processes of a machine refuse a request, or stop, for the same reason: one of them says it."""
-    same_everywhere = isinstance(error, (RequestError, Preempted))
-    return same_everywhere and os.environ.get("LOCAL_RANK", "0") != "0"
+def _tell(error: AudioZENError) -> None:
+    """Say what went wrong. What all processes of a machine find is said by the first of them."""
+    if isinstance(error, (RequestError, Preempted)) and os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(GRACE)
+    else:
+        notes = getattr(error, "__notes__", [])
+        typer.echo("\n  ".join([f"error: {error}", *notes]), err=True)

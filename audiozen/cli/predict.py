@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -31,7 +32,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Wav and flac files, or folders of them; KEY=VALUE settings may stand among them.",
             show_default=False,
         ),
@@ -54,7 +55,9 @@ def predict(
     jobs = find_jobs(paths, output)
     check_targets(jobs, overwrite=overwrite)
     checkpoint = require_checkpoint(experiment, ckpt)
-    summary = run_model(experiment, checkpoint, Recordings(jobs, sample_rate_of(experiment), which))
+    recordings = Recordings(jobs, sample_rate_of(experiment), which)
+    with naming_the_file(recordings):
+        summary = run_model(experiment, checkpoint, recordings)
     typer.echo(summary.text())
     if summary.num_failed:
         raise AudioZENError(f"{summary.num_failed} of {len(jobs)} files failed; see above")
@@ -105,7 +108,7 @@ class Recordings:
         channel: which one of files with several, as ``read_audio`` takes it.
 
     Attributes:
-        started: jobs that the model has got, by the number of their batch.
+        started: jobs that the model has got; the number of a batch is the place in it.
         num_failed: files that could not be read or written.
     """
 
@@ -115,7 +118,7 @@ class Recordings:
         self.jobs = jobs
         self.sample_rate = sample_rate
         self.channel = channel
-        self.started: dict[int, Started] = {}
+        self.started: list[Started] = []
         self.num_failed = 0
 
     def __len__(self) -> int:
@@ -128,7 +131,7 @@ class Recordings:
             except AudioError as error:
                 self.fail(error)
             else:
-                self.started[len(self.started)] = Started(job, info, time.perf_counter())
+                self.started.append(Started(job, info, time.perf_counter()))
                 yield waveform[None]
 
     def read(self, source: Path) -> tuple[Tensor, AudioInfo]:
@@ -136,9 +139,10 @@ class Recordings:
         from audiozen.data.audio import audio_info, read_audio
 
         info = audio_info(source)
-        if info.num_samples == 0:
-            raise AudioError(f"{source} has no samples")
-        return read_audio(source, sample_rate=self.sample_rate, channel=self.channel), info
+        waveform = read_audio(source, sample_rate=self.sample_rate, channel=self.channel)
+        if len(waveform) == 0:
+            raise AudioError(f"{source} has no samples at {self.sample_rate} Hz")
+        return waveform, info
 
     def fail(self, error: AudioError) -> None:
         """Tell and count a file that is left out."""
@@ -152,10 +156,12 @@ def parse_channel(text: str) -> int | Literal["error", "mean"]:
     Raises:
         RequestError: it is none of the choices.
     """
-    if text == "error" or text == "mean":  # noqa: PLR1714 - mypy narrows the type by ==
-        return text
     if text.isdecimal():
         return int(text)
+    if text == "mean":
+        return "mean"
+    if text == "error":
+        return "error"
     raise RequestError(f'--channel {text}: expected a number from 0, "mean" or "error"')
 
 
@@ -207,9 +213,9 @@ def check_targets(jobs: Sequence[Job], *, overwrite: bool) -> None:
             raise RequestError(f"{target} is an input itself; choose another --output")
     there = [target for _, target in jobs if target.exists()]
     if there and not overwrite:
+        others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise RequestError(
-            f"{there[0]} exists already, as do {len(there) - 1} others; choose another --output, or "
-            "give --overwrite"
+            f"{there[0]}{others} exists already; choose another --output, or give --overwrite"
         )
 
 
@@ -217,6 +223,17 @@ def sample_rate_of(experiment: Experiment) -> int:
     """The rate that the model works at, in Hz."""
     assert experiment.config.acoustics is not None, "the command requires the table"
     return experiment.config.acoustics.sample_rate
+
+
+@contextmanager
+def naming_the_file(recordings: Recordings) -> Iterator[None]:
+    """Say of an error which file the model was at."""
+    try:
+        yield
+    except Exception as error:
+        if recordings.started:
+            error.add_note(f"while running the model on {recordings.started[-1].job.source}")
+        raise
 
 
 def run_model(experiment: Experiment, checkpoint: Path, recordings: Recordings) -> Summary:
@@ -227,7 +244,7 @@ def run_model(experiment: Experiment, checkpoint: Path, recordings: Recordings) 
     audio_seconds = compute_seconds = 0.0
     for output in trainer.predictions(recordings, ckpt_path=checkpoint):
         job, info, start = recordings.started[output.batch_idx]
-        enhanced = as_waveform(output.value, job.source).cpu()
+        enhanced = as_waveform(output.value).cpu()
         compute_seconds += time.perf_counter() - start
         audio_seconds += info.num_samples / info.sample_rate
         try:
@@ -243,7 +260,7 @@ def run_model(experiment: Experiment, checkpoint: Path, recordings: Recordings) 
     )
 
 
-def as_waveform(value: Any, source: Path) -> Tensor:
+def as_waveform(value: Any) -> Tensor:
     """What ``predict_step`` returned, as a waveform of shape ``(time,)``.
 
     Raises:
@@ -259,8 +276,8 @@ def as_waveform(value: Any, source: Path) -> Tensor:
     else:
         found = f"a {type(value).__name__}"
     raise ShapeError(
-        f"predict_step returned {found} for {source}; expected a waveform (1, time) or (time,). "
-        "Write a predict_step in your trainer that returns one"
+        f"predict_step returned {found}; expected a waveform (1, time) or (time,). Write a "
+        "predict_step in your trainer that returns one"
     )
 
 

@@ -22,7 +22,7 @@ ConfigFile: TypeAlias = Annotated[
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings in place of those of the file, such as trainer.args.max_epochs=2.",
         show_default=False,
     ),

@@ -13,7 +13,11 @@ from audiozen.cli.request import (
 )
 
 
-def test(config: ConfigFile, overrides: Overrides = None, ckpt: Checkpoint = "best") -> None:
+def test(  # a command, and no test of pytest's
+    config: ConfigFile,
+    overrides: Overrides = None,  # noqa: PT028
+    ckpt: Checkpoint = "best",  # noqa: PT028
+) -> None:
     """Score a checkpoint on the test data."""
     experiment = read_experiment(config, overrides)
     require_table(experiment, config, "test_dataset")

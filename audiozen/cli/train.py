@@ -13,7 +13,6 @@ from audiozen.cli.request import (
     is_main_process,
     read_experiment,
     require_table,
-    tell,
 )
 from audiozen.errors import RequestError
 
@@ -41,15 +40,13 @@ def train(
 
 
 def check_start(experiment: Experiment, *, resume: bool) -> None:
-    """Refuse to start over. Resuming what has no checkpoint yet is to start, and is said.
+    """Refuse to start over. To resume what has no checkpoint yet is to start.
 
     Raises:
         RequestError: there are checkpoints, and nobody asked to resume.
     """
-    names = checkpoints_of(experiment).names()
-    if resume and not names:
-        tell(f"{experiment.exp_dir} has no checkpoint to resume from; starting from the beginning")
-    if names and not resume:
+    names = [] if resume else checkpoints_of(experiment).names()
+    if names:
         raise RequestError(
             f"{experiment.exp_dir} has checkpoints already, the newest is {names[-1]}; go on with "
             "--resume, choose another name with meta.exp_id=NAME, or delete the folder"

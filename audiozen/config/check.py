@@ -97,7 +97,8 @@ def _constructor_problems(
         return [Problem(("trainer", "path"), f"{text}; add **kwargs and pass them to super()")]
     own = {name: item for name, item in parameters.items() if name not in TRAINER_ARGUMENTS}
     sentences = [_unknown(key, own) for key in extras if key not in own]
-    sentences += mistyped(cls, extras) + missing(own, {*extras, *around.offered})
+    sentences += mistyped(cls, {key: extras[key] for key in extras if key in own})
+    sentences += missing(own, {*extras, *around.offered})
     return [problem_of(("trainer", "args"), sentence) for sentence in sentences]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ from audiozen.config.schema import ExperimentConfig
 from audiozen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from audiozen.config.problems import Place
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,30 @@ def read_config(
     """
     source = Path(path)
     files = toml.read_chain(source)
+    find = partial(toml.position, files=files, overrides=overrides)
     tables, problems = _merge_all(files, overrides)
+    _refuse(source, problems, tables, find)
+    tables, problems = expand(tables, {"CONFIG_DIR": str(files[0].path.parent), **os.environ})
     search_dirs = _search_dirs(tables, files)
     known = {problem.place for problem in problems}
     found = _check(tables, search_dirs, check_code=check_code)
     problems += [problem for problem in found if problem.place not in known]
-    if problems:
-        raise ConfigError(str(path), _lines(problems, tables, files))
+    _refuse(source, problems, tables, find)
     return ResolvedConfig(source, ExperimentConfig.model_validate(tables), tables, search_dirs)
+
+
+def _refuse(
+    source: Path,
+    problems: list[Problem],
+    tables: Tables,
+    find: Callable[[Place], toml.Position],
+) -> None:
+    """Raise a ConfigError if there are problems: in the order of the file, each with its line."""
+    if problems:
+        spots = {problem: find(problem.place) for problem in problems}
+        ordered = sorted(spots, key=lambda problem: spots[problem].order)
+        lines = [f"{_in_words(problem, tables)}{spots[problem].words}" for problem in ordered]
+        raise ConfigError(str(source), lines)
 
 
 def _merge_all(files: list[toml.File], overrides: Sequence[str]) -> tuple[Tables, list[Problem]]:
@@ -76,17 +95,10 @@ def _merge_all(files: list[toml.File], overrides: Sequence[str]) -> tuple[Tables
         tables = merge(tables, file.tables)
     tables, problems = apply_overrides(lists_of_datasets(tables), overrides)
     tables.pop("extends", None)
-    problems += toml.size_problems(tables)
-    if problems:
-        return {}, problems
-    folder = str(files[0].path.parent)
-    tables, missing = expand(lists_of_datasets(tables), {"CONFIG_DIR": folder, **os.environ})
-    return tables, missing
+    return lists_of_datasets(tables), problems + toml.size_problems(tables)
 
 
 def _check(tables: Tables, search_dirs: tuple[Path, ...], *, check_code: bool) -> list[Problem]:
-    if not tables:
-        return []
     problems = setting_problems(tables)
     return problems + (code_problems(tables, search_dirs) if check_code else [])
 
@@ -98,13 +110,6 @@ def _search_dirs(tables: Tables, files: list[toml.File]) -> tuple[Path, ...]:
         return tuple(Path(item).absolute() for item in stated if isinstance(item, str))
     folders = [folder for file in files for folder in (file.path.parent, file.path.parent.parent)]
     return tuple(dict.fromkeys(folders))
-
-
-def _lines(problems: list[Problem], tables: Tables, files: list[toml.File]) -> list[str]:
-    """Problems as text in the order of the file, each with the line that it is about where there is one."""
-    spots = {problem: toml.position(problem.place, files) for problem in problems}
-    ordered = sorted(spots, key=lambda problem: spots[problem].order)
-    return [f"{_in_words(problem, tables)}{spots[problem]}" for problem in ordered]
 
 
 def _in_words(problem: Problem, tables: Tables) -> str:

@@ -11,7 +11,7 @@ from audiozen.config.problems import Problem
 from audiozen.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from audiozen.config.problems import Place
@@ -31,15 +31,15 @@ class File(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A line of one of several files; written as the end of a sentence."""
+    """Where something is stated.
+
+    Args:
+        order: number of the file, and line; what is stated in no file comes after all of them.
+        words: the same as the end of a sentence.
+    """
 
     order: tuple[int, int]
-    file: str
-
-    def __str__(self) -> str:
-        line = self.order[1]
-        name = f"{self.file}, " if self.file else ""
-        return f" ({name}line {line})" if line else ""
+    words: str
 
 
 def read_chain(path: Path) -> list[File]:
@@ -75,13 +75,23 @@ def size_problems(tables: dict[str, Any]) -> list[Problem]:
     return []
 
 
-def position(place: Place, files: list[File]) -> Position:
-    """Where a key is stated, in the file or in one that it extends."""
+def position(place: Place, files: list[File], overrides: Sequence[str] = ()) -> Position:
+    """Where a key is stated: by an override, in the file, or in one that it extends."""
+    if any(_is_about(text, place) for text in overrides):
+        return Position((len(files), 0), " (override)")
     for order, file in enumerate(files):
         line = _line_of(place, file.text) if place else None
         if line is not None:
-            return Position((order, line), file.path.name if order else "")
+            name = f"{file.path.name}, " if order else ""
+            return Position((order, line), f" ({name}line {line})")
     return Position((len(files), 0), "")
+
+
+def _is_about(override: str, place: Place) -> bool:
+    """Whether an override states the key at a place, or a table around it."""
+    stated = [part.strip() for part in override.partition("=")[0].split(".")]
+    stated = [part for part in stated if not part.isdecimal()]
+    return [part for part in place if isinstance(part, str)][: len(stated)] == stated
 
 
 def _read(path: Path, extended_by: Path | None = None) -> File:
@@ -131,7 +141,7 @@ def _line_of(place: Place, text: str) -> int | None:
     for number, stated in _statements(text):
         if wanted == stated:
             return number
-        if len(stated) > 1 and wanted[: len(stated)] == stated:
+        if wanted[: len(stated)] == stated:
             found = number
     return found
 

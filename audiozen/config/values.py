@@ -26,7 +26,7 @@ def fits(value: object, annotation: Any) -> bool:
     base, _ = _unwrap(annotation)
     origin, arms = get_origin(base) or base, get_args(base)
     if origin in (Union, types.UnionType):
-        return any(fits(value, arm) for arm in arms)
+        return any(_fits_arm(value, arm) for arm in arms)
     if origin is Literal:
         return any(value == arm and type(value) is type(arm) for arm in arms)
     if origin in _LISTS:
@@ -63,6 +63,14 @@ def show(value: object) -> str:
         return str(value).lower()
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fits_arm(value: object, annotation: Any) -> bool:
+    """As :func:`fits`, but among alternatives a class that TOML has not fits only its own objects."""
+    known = (bool, int, float, *_SCALARS, *_LISTS, *_TABLES)
+    if isinstance(annotation, type) and annotation not in known:
+        return isinstance(value, annotation)
+    return fits(value, annotation)
 
 
 def _fits_scalar(value: object, expected: Any) -> bool:

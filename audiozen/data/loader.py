@@ -9,10 +9,13 @@ for batch_idx, batch in EvaluationLoader(DataLoader(dataset, batch_size=8), seed
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
@@ -321,13 +324,24 @@ class _WorkerStart:
 
 
 def _leave_signals_to_the_main_process() -> None:
-    """Keep a worker alive when the whole process group is told to stop: the main process still
-    needs its batches.
+    """Keep a worker alive when all processes are told to stop.
+
+    Schedulers, terminals and ``systemd`` signal workers as well, and the main process, which wants
+    to end an epoch or an evaluation in good order, would find them dead.
     """
     for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    # A second one ends the worker: that is how PyTorch and multiprocessing end one that hangs.
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+        signal.signal(number, lambda *_: None)
+    # Only a thread that waits for a signal learns who sent it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+
+
+def _end_when_the_main_process_says_so() -> None:
+    main_process = parent_process()
+    assert main_process is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process.pid:
+        pass
+    os._exit(0)
 
 
 def _rebuild(

@@ -54,6 +54,8 @@ class Permutation:
         # past them is rare.
         self._side = math.isqrt(max(num_items - 1, 0)) + 1
         self._round_keys = [derive_seed(key, number) for number in range(_NUM_ROUNDS)]
+        # The rounds favour even permutations; swapping the first two or not makes up for it.
+        self._swap = derive_seed(key, "swap") % 2 if num_items > 1 else 0
 
     def __len__(self) -> int:
         return self.num_items
@@ -61,7 +63,7 @@ class Permutation:
     def __getitem__(self, position: int) -> int:
         if not 0 <= position < self.num_items:
             raise IndexError(f"position {position} is not in 0 … {self.num_items - 1}")
-        index = self._encipher(position)
+        index = self._encipher(position ^ self._swap if position < 2 else position)
         while index >= self.num_items:
             index = self._encipher(index)
         return index

@@ -76,12 +76,10 @@ class ExponentialAveraging(NoAveraging):
         finally:
             self._swap()
 
-    @torch.no_grad()
     def _swap(self) -> None:
         for key, parameter in self.parameters.items():
-            weights = parameter.detach().clone()
-            parameter.copy_(self.average[key])
-            self.average[key].copy_(weights)
+            # The tensors change places, so that whoever holds one of them still sees the same numbers.
+            parameter.data, self.average[key] = self.average[key], parameter.data
 
     def _weights(self) -> list[Tensor]:
         return [parameter.detach() for parameter in self.parameters.values()]

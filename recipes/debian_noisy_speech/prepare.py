@@ -35,7 +35,7 @@ SHORT_SPLITS = ("train", "train", "test_seen", "train", "valid")
 """Where short recordings go, in turn, if their type has so many."""
 
 VALID_SNRS_DB = (0.0, 5.0, 10.0)
-TEST_SNRS_DB = (0.0, 5.0, 10.0)
+TEST_SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 
 
 def prepare_pack(folder: Path = PACK) -> None:
@@ -49,7 +49,7 @@ def prepare_pack(folder: Path = PACK) -> None:
         for name, speech, snrs_db, num_repeats in (
             ("valid", "speech_valid", VALID_SNRS_DB, 1),
             ("test_seen", "speech_test", TEST_SNRS_DB, 1),
-            ("test_unseen", "speech_test", TEST_SNRS_DB, 2),
+            ("test_unseen", "speech_test", TEST_SNRS_DB, 1),
         )
     }
     for name, entries in manifests.items():

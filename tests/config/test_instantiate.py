@@ -94,7 +94,7 @@ def test_failing_constructor_is_told_with_file_and_line(recipe: Path) -> None:
 
 
 def test_what_cannot_be_called_is_refused() -> None:
-    with pytest.raises(RequestError, match="'math.pi' is of type float, not a class or function"):
+    with pytest.raises(RequestError, match=r"'math\.pi' is of type float, not a class or function"):
         instantiate("math.pi")
 
 

@@ -96,7 +96,9 @@ def test_module_that_somebody_loaded_before_is_put_aside_and_comes_back(
 
 def test_name_of_a_package_in_use_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "torch.py", "X = 1")
-    with pytest.raises(RequestError, match=r"has the name of a module that is in use .*rename it") as caught:
+    with pytest.raises(
+        RequestError, match=r"has the name of a module that is in use .*rename it"
+    ) as caught:
         locate("torch.X", [tmp_path])
     assert str(file) in str(caught.value)
     assert sys.modules["torch"] is torch
@@ -132,7 +134,9 @@ def test_spawned_workers_find_the_recipe(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[0, 10, 20]", done.stderr
 
 
-@pytest.mark.parametrize("path", ["", "model", "model.", ".model.X", "a b.c", "model\0.X", "1.2", "a..b"])
+@pytest.mark.parametrize(
+    "path", ["", "model", "model.", ".model.X", "a b.c", "model\0.X", "1.2", "a..b"]
+)
 def test_name_without_dots_is_refused(path: str) -> None:
     with pytest.raises(RequestError, match="not a dotted name"):
         locate(path)
@@ -140,7 +144,9 @@ def test_name_without_dots_is_refused(path: str) -> None:
 
 def test_missing_module_is_told_with_folders_and_near_names(tmp_path: Path) -> None:
     write(tmp_path, "trainer.py", "")
-    with pytest.raises(RequestError, match=r"no module 'trianer' in .*; did you mean 'trainer'\?") as caught:
+    with pytest.raises(
+        RequestError, match=r"no module 'trianer' in .*; did you mean 'trainer'\?"
+    ) as caught:
         locate("trianer.Trainer", [tmp_path])
     assert str(tmp_path) in str(caught.value)
 
@@ -149,17 +155,25 @@ def test_missing_attribute_is_told_with_near_names(tmp_path: Path) -> None:
     write(tmp_path, "trainer.py", "class Trainer: pass")
     with pytest.raises(RequestError, match=r"has no 'Trainr'; did you mean 'Trainer'\?"):
         locate("trainer.Trainr", [tmp_path])
-    with pytest.raises(RequestError, match=r"module 'torch'.* has no 'optm'; did you mean 'optim'\?"):
+    with pytest.raises(
+        RequestError, match=r"module 'torch'.* has no 'optm'; did you mean 'optim'\?"
+    ):
         locate("torch.optm.Adam")
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("x = 1\ny = unknown_name", r"NameError: name 'unknown_name' is not defined \(.*broken.py, line 2\)"),
+        (
+            "x = 1\ny = unknown_name",
+            r"NameError: name 'unknown_name' is not defined \(.*broken.py, line 2\)",
+        ),
         ("x = 1\n\nraise SystemExit(3)", r"SystemExit: 3 \(.*broken.py, line 3\)"),
         ("def f(:\n  pass", r"SyntaxError: .*\(.*broken.py, line 1\)"),
-        ("import not_there_at_all", r"ModuleNotFoundError: No module named 'not_there_at_all' \(.*broken.py, line 1\)"),
+        (
+            "import not_there_at_all",
+            r"ModuleNotFoundError: No module named 'not_there_at_all' \(.*broken.py, line 1\)",
+        ),
         ("class Odd(BaseException): pass\nraise Odd", r"Odd \(.*broken.py, line 2\)"),
         ("import json\njson.loads('{')", r"JSONDecodeError: .* \(.*broken.py, line 2\)"),
         ("def f(): f()\nf()", r"RecursionError: .*broken.py"),

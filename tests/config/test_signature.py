@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 class Encoder(torch.nn.Module):
     def __init__(
-        self, width: int, kind: Literal["gru", "lstm"] = "gru", other: Nothing = None, *, eps: float = 1e-8
+        self,
+        width: int,
+        kind: Literal["gru", "lstm"] = "gru",
+        other: Nothing = None,
+        *,
+        eps: float = 1e-8,
     ) -> None:
         super().__init__()
 
@@ -48,11 +53,16 @@ def test_offered_value_is_not_missing() -> None:
 
 def test_open_signature_takes_unknown_keys() -> None:
     assert signature_problems(OpenEncoder, {"width": 3}) == []
-    assert signature_problems(OpenEncoder, {"depth": "x"}) == ["depth: expected an integer, got 'x'"]
+    assert signature_problems(OpenEncoder, {"depth": "x"}) == [
+        "depth: expected an integer, got 'x'"
+    ]
 
 
 def test_positional_arguments_are_not_missing_and_not_keys() -> None:
-    assert signature_problems(torch.optim.Adam, {"lr": 0.1, "betas": [0.9, 0.99]}, num_positional=1) == []
+    assert (
+        signature_problems(torch.optim.Adam, {"lr": 0.1, "betas": [0.9, 0.99]}, num_positional=1)
+        == []
+    )
     (problem,) = signature_problems(torch.optim.Adam, {"params": []}, num_positional=1)
     assert problem.startswith("unknown key params; ")
 

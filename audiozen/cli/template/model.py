@@ -19,9 +19,7 @@ class Denoiser(nn.Module):
         hidden_size: numbers that the network remembers from frame to frame.
     """
 
-    def __init__(
-        self, n_fft: int, hop_length: int, win_length: int, hidden_size: int = 64
-    ) -> None:
+    def __init__(self, n_fft: int, hop_length: int, win_length: int, hidden_size: int = 64) -> None:
         super().__init__()
         self.stft = STFT(n_fft, hop_length, win_length, window="sqrt_hann")
         self.recurrent = nn.GRU(self.stft.num_freqs, hidden_size, batch_first=True)

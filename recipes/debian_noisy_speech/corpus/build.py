@@ -9,55 +9,107 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from audiozen.data.manifest import Entry, read_manifest, write_manifest
-from corpus import noise, sources, speech
+from audiozen.data.manifest import Entry, write_manifest
+from corpus.cleaning import SAMPLE_RATE
 from corpus.mixtures import plan_mixtures
+from corpus.noise import make_babble, make_noise, make_typing
 from corpus.packages import describe, fetch, unpack
+from corpus.sources import BABBLE, NOISES, TYPING, VOICES, packages_of
+from corpus.speech import make_speech
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from corpus.sources import Profile
+
+    Record = dict[str, Any]
+
 logger = logging.getLogger("prepare")
 
-SPLITS: tuple[sources.Split, ...] = ("train", "valid", "test")
 
-
-def build_corpus(out: Path, profile: sources.Profile, downloads: Path) -> None:
+def build_corpus(out: Path, profile: Profile, downloads: Path) -> None:
     """Build all of it.
 
     Args:
-        out: folder of the corpus.
+        out: folder of the corpus. Another profile needs another folder.
         profile: ``small``: 127 MB of packages; ``full``: 630 MB, with three times the voices.
         downloads: folder of the packages.
     """
-    packages = sources.packages_of(profile)
+    packages = packages_of(profile)
     files = fetch(packages, downloads)
-    unpacked = {name: unpack(name, file, out / "unpacked") for name, file in files.items()}
-    taken = [describe(package, files[package.name]) for package in packages]
-    _write_json(out / "sources.json", taken)
+    folders = {name: unpack(name, file, out / "unpacked") for name, file in files.items()}
+    _write_json(out / "sources.json", [describe(item, files[item.name]) for item in packages])
 
-    utterances = _build_speech(out, unpacked)
-    recordings = _build_noise(out, unpacked)
-    for split in SPLITS:
-        _write_split(out / f"speech_{split}.jsonl", utterances, split)
-        _write_split(out / f"noise_{split}.jsonl", recordings, split)
+    speech = [_entry(record, out) for record in _build_speech(out, folders)]
+    noise = [_entry(record, out) for record in _build_noise(out, folders)]
+    for split in BABBLE:
+        write_manifest(out / f"speech_{split}.jsonl", _of_split(speech, split))
+        write_manifest(out / f"noise_{split}.jsonl", _of_split(noise, split))
     for split in ("valid", "test"):
-        plan = plan_mixtures(split, utterances, recordings)
+        plan = plan_mixtures(split, _of_split(speech, split), _of_split(noise, split))
         write_manifest(out / f"mixtures_{split}.jsonl", plan)
         logger.info("%-5s %d mixtures", split, len(plan))
 
 
-def _build_speech(out: Path, unpacked: dict[str, Path]) -> list[Entry]:
-    utterances: list[Entry] = []
-    heard: set[str] = set()  # files come twice, also in different packages
-    for voice in sources.VOICES:
-        if voice.package not in unpacked:
-            continue
-        folder = unpacked[voice.package]
-        stage = out / "stages" / f"speech_{voice.speaker}_{voice.language}"
-        made = _stage(stage, lambda: speech.build_voice(voice, folder, out, heard))  # noqa: B023 - called at once
-        heard |= set(json.loads(_hashes_of(stage).read_text(encoding="utf-8")))
-        utterances += made
-        _tell(made, f"{voice.split:5} speech {voice.speaker} {voice.language}")
-    return utterances
+def _build_speech(out: Path, folders: dict[str, Path]) -> list[Record]:
+    records: list[Record] = []
+    heard: set[str] = set()
+    for voice in VOICES:
+        if voice.package in folders:
+            name = f"speech_{voice.speaker}_{voice.language}"
+            made = _stage(out, name, make_speech, voice, folders[voice.package], out, heard)
+            heard |= set(made["hashes"])
+            records += made["records"]
+            _tell(name, made)
+    return records
+
+
+def _build_noise(out: Path, folders: dict[str, Path]) -> list[Record]:
+    records: list[Record] = []
+    for source in NOISES:
+        if source.package in folders:
+            name = f"noise_{source.noise_type}_{source.package}"
+            made = _stage(out, name, make_noise, source, folders[source.package], out)
+            records += made["records"]
+            _tell(name, made)
+    composed = [("noise_typing", make_typing, folders[TYPING], out)]
+    composed += [(f"noise_babble_{split}", make_babble, split, folders, out) for split in BABBLE]
+    for name, make, *arguments in composed:
+        made = _stage(out, name, make, *arguments)
+        records += made["records"]
+        _tell(name, made)
+    return records
+
+
+def _stage(out: Path, name: str, make: Callable[..., Record], *arguments: Any) -> Record:
+    """What ``make`` returns, from its file if an earlier run got so far."""
+    path = out / "stages" / f"{name}.json"
+    if not path.exists():
+        _write_json(path, make(*arguments))
+    made: Record = json.loads(path.read_text(encoding="utf-8"))
+    return made
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
+
+
+def _entry(record: Record, out: Path) -> Entry:
+    labels = dict(record)
+    entry_id, path, num_samples = (labels.pop(key) for key in ("id", "path", "num_samples"))
+    return Entry(entry_id, out / path, SAMPLE_RATE, num_samples, labels)
+
+
+def _of_split(entries: Sequence[Entry], split: str) -> list[Entry]:
+    return [entry for entry in entries if entry["split"] == split]
+
+
+def _tell(name: str, made: Record) -> None:
+    minutes = sum(record["num_samples"] for record in made["records"]) / SAMPLE_RATE / 60
+    dropped = ", ".join(f"{count} {why}" for why, count in made.get("dropped", {}).items())
+    note = f", left out: {dropped}" if dropped else ""
+    logger.info("%-40s %4d files %6.1f min%s", name, len(made["records"]), minutes, note)

@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix clean
+
+PYTHON ?= python3
+export PYTHON
+INPUTS := scripts/setup.sh constraints.txt pyproject.toml
+DEMO := recipes/debian_noisy_speech/band_gain_gru/baseline.toml
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.ready ## build .venv, with everything that training needs
+
+.venv/.ready: $(INPUTS)
+	@scripts/setup.sh
+	@touch $@
+
+.venv/.ready-dev: $(INPUTS)
+	@scripts/setup.sh dev
+	@touch $@ .venv/.ready
+
+demo: setup ## train a denoiser on recorded speech for three minutes, then test it
+	@.venv/bin/audiozen train $(DEMO) --resume
+	@.venv/bin/audiozen test $(DEMO)
+
+check: .venv/.ready-dev ## lint, format, types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: check ## everything that must hold: check and the tests
+	.venv/bin/pytest -n 2
+
+fix: .venv/.ready-dev ## mend what the linter and the formatter can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean: ## remove what was built; experiments stay
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

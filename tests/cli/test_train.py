@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from audiozen.cli.main import main
+from audiozen.trainer.checkpoint import CheckpointStore
+
+
+def steps(exp_dir: Path) -> list[str]:
+    return CheckpointStore(exp_dir / "checkpoints").names()
+
+
+def test_run_leaves_what_is_promised(trained: Path) -> None:
+    exp_dir = Path("exp/baseline")
+    assert len(steps(exp_dir)) == 1
+    for name in ("config.toml", "environment.json", "metrics/metrics.jsonl", "checkpoints/best"):
+        assert (exp_dir / name).exists(), name
+    assert list((exp_dir / "logs").iterdir())
+
+
+def test_starting_over_is_refused_before_anything_happens(
+    trained: Path, quick: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    files = {path: path.stat().st_mtime_ns for path in Path("exp").rglob("*")}
+    assert main(["train", str(trained), *quick]) == 2
+    message = capsys.readouterr().err
+    assert "has checkpoints already" in message
+    assert "--resume" in message
+    assert "meta.exp_id=" in message
+    assert {path: path.stat().st_mtime_ns for path in Path("exp").rglob("*")} == files
+
+
+def test_another_name_starts_another_run(trained: Path, quick: list[str]) -> None:
+    assert main(["train", str(trained), *quick, "meta.exp_id=other"]) == 0
+    assert steps(Path("exp/other"))
+
+
+def test_resume_goes_on(trained: Path, quick: list[str]) -> None:
+    run = ["train", str(trained), *quick, "meta.exp_id=resumed"]
+    assert main(run) == 0
+    assert main([*run, "trainer.args.max_steps=4", "--resume"]) == 0
+    assert steps(Path("exp/resumed")) == ["epoch_0001", "epoch_0002"]
+
+
+def test_resume_before_the_first_checkpoint_starts_and_says_so(
+    recipe: Path, quick: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["train", str(recipe), *quick, "--resume"]) == 0
+    assert "starting from the beginning" in capsys.readouterr().err
+    assert steps(Path("exp/baseline"))
+
+
+def test_all_problems_of_a_configuration_are_told(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["train", str(recipe), "optimizer.args.lrr=1", "trainer.args.max_steps=0"]) == 2
+    message = capsys.readouterr().err
+    assert "2 problems" in message
+    assert "[optimizer.args]" in message
+    assert "[trainer.args] max_steps" in message
+    assert not Path("exp").exists()
+
+
+def test_training_needs_data(recipe: Path, capsys: pytest.CaptureFixture) -> None:
+    text = recipe.read_text()
+    start, end = text.index("[train_dataset]"), text.index("[[validate_dataset]]")
+    recipe.write_text(text[:start] + text[end:])
+    assert main(["train", str(recipe)]) == 2
+    assert "[train_dataset] missing" in capsys.readouterr().err
+
+
+def test_signal_stops_with_75_and_resume_ends_the_run(
+    recipe: Path, quick: list[str], audiozen
+) -> None:
+    run = ["train", str(recipe), *quick]
+    command = [sys.executable, "-m", "audiozen", *run, "trainer.args.max_steps=100000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: steps(Path("exp/baseline")))
+        process.send_signal(signal.SIGTERM)
+        _, message = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "everything is saved" in message
+    assert "Traceback" not in message
+
+    newest = steps(Path("exp/baseline"))[-1]
+    num_steps = 2 + CheckpointStore(Path("exp/baseline/checkpoints")).find(newest).name.count("_")
+    result = audiozen(*run, "trainer.args.max_steps=100000", "trainer.args.max_epochs=1", "--resume")
+    assert result.returncode == 0, result.stderr
+    assert num_steps
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.2)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from audiozen.config.schema import Interval, SaveInterval
+from audiozen.trainer.due import Due
+from audiozen.trainer.state import TrainerState
+
+
+def test_by_steps_inside_and_at_the_end_of_an_epoch():
+    due = Due(Interval(steps=3))
+    assert [due.after_step(TrainerState(step=n)) for n in range(1, 7)] == [False, False, True] * 2
+    assert due.after_epoch(TrainerState(step=6, epoch=1))
+
+
+def test_by_epochs_only_at_their_end():
+    due = Due(Interval(epochs=2))
+    assert not due.after_step(TrainerState(step=10, epoch=2))
+    assert [due.after_epoch(TrainerState(step=n, epoch=n)) for n in (1, 2, 3, 4)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_by_minutes_since_it_was_last_due():
+    now = 0.0
+    due = Due(SaveInterval(minutes=10), clock=lambda: now)
+    answers = []
+    for minute in (5, 10, 15, 21, 25, 31):
+        now = 60.0 * minute
+        answers.append(due.after_step(TrainerState(step=minute)))
+    assert answers == [False, True, False, True, False, True]
+
+
+def test_never_where_nothing_is_given():
+    due = Due(Interval())
+    assert not due.after_step(TrainerState(step=1))
+    assert not due.after_epoch(TrainerState(step=1, epoch=1))
