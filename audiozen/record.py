@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from audiozen.trainer.durable_files import replace_file
+from audiozen.durable_files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -80,10 +80,13 @@ FILES = {
     """,
     "data.py": """
         import torch
+        from audiozen.errors import ManifestError
         class Numbers:
             def __init__(self, num_items: int):
-                if num_items > 1000:
+                if num_items > 2000:
                     raise FileNotFoundError("no such corpus")
+                if num_items > 1000:
+                    raise ManifestError("no such manifest")
                 self.num_items = num_items
             def __len__(self): return self.num_items
             def __getitem__(self, index): return torch.full((1,), float(index))
@@ -211,6 +214,7 @@ def test_iterable_dataset_is_not_shuffled(baseline: Path) -> None:
     ("override", "message"),
     [
         ("train_dataset.args.num_items=0", r"\[train_dataset.dataloader\] the dataset is empty"),
+        ("train_dataset.args.num_items=1001", r"\[train_dataset\] no such manifest"),
         (
             "train_dataset.args.num_items=2001",
             r"\[train_dataset\] data.Numbers failed: FileNotFoundError: no such",

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "audiozen"
 # A part may import those of the floors below it, and itself. Parts of one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"config", "acoustics", "complexity"},
+    {"config", "acoustics", "complexity", "durable_files"},
     {"losses", "metrics", "models", "data"},
     {"engine", "record", "tracking"},
     {"trainer", "testing"},

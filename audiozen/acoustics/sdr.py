@@ -50,7 +50,6 @@ def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
     signal, distortion = _energy(target), _energy(target - estimate)
     floor = torch.finfo(signal.dtype).eps * (signal + distortion)
     ratio = _decibels(signal + floor, distortion + floor)
-    ratio = torch.where(no_estimate, _lowest(ratio), ratio)
     return torch.where(no_reference, torch.nan, ratio)
 
 
@@ -96,7 +95,7 @@ def check_same_shape(estimate: Tensor, reference: Tensor) -> None:
 
 def _unit_peak(waveform: Tensor, silent: Tensor) -> Tensor:
     # Squares of quiet signals would leave the range of float32. Ones stand in for silence: nothing
-    # becomes 0 / 0.
+    # becomes 0 / 0, and a constant is orthogonal to every reference without mean.
     return torch.where(silent[..., None], 1, waveform / _peak(waveform, silent))
 
 
@@ -115,7 +114,3 @@ def _energy(waveform: Tensor) -> Tensor:
 
 def _decibels(numerator: Tensor, denominator: Tensor) -> Tensor:
     return 10 * torch.log10(numerator / denominator)
-
-
-def _lowest(like: Tensor) -> Tensor:
-    return like.new_tensor(torch.finfo(like.dtype).eps).log10() * 10

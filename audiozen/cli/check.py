@@ -170,12 +170,14 @@ class Check:
         from audiozen.complexity import count_parameters
         from audiozen.tracking.console import SilentConsole
         from audiozen.tracking.tracker import Tracker
+        from audiozen.trainer.session import Session
 
         trainer = None
         with self.findings.attempt("model"):
             trainer = self.experiment.build_trainer()
-            trainer.tracker.close()
-            trainer.tracker, trainer.console = Tracker(), SilentConsole()
+            trainer.session = Session(
+                trainer.exp_dir, Tracker(), SilentConsole(), is_main_process=trainer.is_main_process
+            )
         for name, module in trainer.modules.items() if trainer else ():
             total, trainable = count_parameters(module)
             self.findings.ok(

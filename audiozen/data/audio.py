@@ -115,7 +115,7 @@ def write_audio(
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as partial:
             soundfile.write(
-                partial, samples.T.numpy(), sample_rate, subtype, format=path.suffix[1:].upper()
+                partial, samples.numpy().T, sample_rate, subtype, format=path.suffix[1:].upper()
             )
     except (OSError, soundfile.SoundFileError) as error:
         raise AudioError(f"cannot write {path}: {error}") from error

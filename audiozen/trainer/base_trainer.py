@@ -14,27 +14,23 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audiozen.acoustics import STFT
 from audiozen.config.problems import build_settings
-from audiozen.config.schema import TrainerConfig
+from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.data.loader import TrainingLoader
 from audiozen.engine import Engine
 from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
-from audiozen.tracking.console import Console, SilentConsole, configure_logging
-from audiozen.tracking.defaults import default_tracker
-from audiozen.tracking.tracker import Tracker
 from audiozen.trainer.checkpoint import CheckpointStore
 from audiozen.trainer.due import Due
-from audiozen.trainer.epoch_output import EpochOutput, check_losses, fetch, means
+from audiozen.trainer.end_of_training import EndOfTraining
+from audiozen.trainer.epoch_output import EpochOutput, check_losses, means
 from audiozen.trainer.evaluation import (
     BatchOutput,
     as_dataloaders,
@@ -50,32 +46,33 @@ from audiozen.trainer.generators import (
     preserved_generators,
     seed_process,
 )
+from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
 from audiozen.trainer.score_table import ScoreTable, score_of
+from audiozen.trainer.session import Session
+from audiozen.trainer.snapshot import (
+    ScoreFollowers,
+    Stateful,
+    load_into,
+    load_snapshot,
+    name_parts,
+    take_snapshot,
+)
 from audiozen.trainer.state import TrainerState
 from audiozen.trainer.stop_signals import StopSignals
 from audiozen.trainer.weight_averaging import ExponentialAveraging, NoAveraging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from audiozen.config.schema import AcousticsConfig
+    from audiozen.tracking.console import SilentConsole
+    from audiozen.tracking.tracker import Tracker
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_MAX_EPOCHS = 100
-
-
-class MicroBatch(NamedTuple):
-    """What one forward pass of training sees."""
-
-    batch: Any
-    batch_idx: int
-    num_samples: int
 
 
 class BaseTrainer:
@@ -101,6 +98,7 @@ class BaseTrainer:
         rank: number of this process, from 0.
         world_size: number of processes.
         is_main_process: whether this process writes files and computes scores.
+        sample_rate, n_fft, hop_length, win_length, stft, istft: where ``acoustics`` are given.
 
     Raises:
         ConfigError: settings are wrong; all of them are told at once.
@@ -108,6 +106,13 @@ class BaseTrainer:
 
     automatic_optimization = True
     """False: ``training_step`` calls ``self.backward(loss)`` and ``self.optimizer_step(optimizer)`` itself."""
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+    win_length: int
+    stft: STFT
+    istft: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -148,9 +153,7 @@ class BaseTrainer:
         self.store = CheckpointStore(
             self.checkpoints_dir, max_num_checkpoints=config.max_num_checkpoints
         )
-        self.tracker = tracker or Tracker()
-        self._opens_tracker = tracker is None and self.is_main_process
-        self.console = console or (Console() if self.is_main_process else SilentConsole())
+        self.session = Session(self.exp_dir, tracker, console, is_main_process=self.is_main_process)
 
         self.resume = resume
         self.state = TrainerState()
@@ -161,6 +164,8 @@ class BaseTrainer:
             else ExponentialAveraging(self.modules, config.ema_decay)
         )
         self.registered: dict[str, Any] = {}
+        self.score_followers = ScoreFollowers(self.lr_schedulers, self.optimizers)
+        self.end = EndOfTraining(config)
         self.save_due = Due(config.save_interval)
         self.validation_due = Due(config.validation_interval)
         self.stop_signals = StopSignals()
@@ -172,8 +177,6 @@ class BaseTrainer:
         self.validation_dataloaders: list[Any] = []
         self.is_last_step_of_epoch = False
         self._wrapped: dict[str, nn.Module] = {}
-        self._in_session = False
-        self._logged: dict[str, Tensor | float] = {}
         if acoustics is not None:
             self._adopt(acoustics)
 
@@ -184,6 +187,24 @@ class BaseTrainer:
             self.device
         )
         self.istft = self.stft.inverse
+
+    def __getattr__(self, name: str) -> Any:
+        reason = (
+            "; state [acoustics] in the experiment, or pass acoustics to the trainer"
+            if name in (*AcousticsConfig.model_fields, "stft", "istft")
+            else ""
+        )
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{reason}")
+
+    @property
+    def tracker(self) -> Tracker:
+        """Where numbers and sounds go."""
+        return self.session.tracker
+
+    @property
+    def console(self) -> SilentConsole:
+        """Where progress and tables are shown."""
+        return self.session.console
 
     # ---- what a recipe writes --------------------------------------------------------------
 
@@ -277,36 +298,22 @@ class BaseTrainer:
 
     def updates(self, loader: TrainingLoader) -> Iterator[list[MicroBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
-        groups = self._groups(loader)
+        state, group_size = self.state, self.config.gradient_accumulation_steps
+        groups = group_micro_batches(loader, state.epoch, state.position, group_size)
         following = next(groups, None)
         if following is None:
             raise TrainingError(
-                f"the train dataloader gave no batch in epoch {self.state.epoch}; is the dataset empty, or "
+                f"the train dataloader gave no batch in epoch {state.epoch}; is the dataset empty, or "
                 "smaller than a batch with drop_last?"
             )
-        first, total = self._progress_of_epoch(loader)
-        title = f"epoch {self.state.epoch}"
-        with self.console.progress(title, total, initial=first) as progress:
-            while following is not None and not self.reached_max_steps():
+        total = count_steps(loader.num_positions, loader, group_size)
+        first = count_steps(state.position, loader, group_size)
+        with self.console.progress(f"epoch {state.epoch}", total, initial=first or 0) as progress:
+            while following is not None and not self.end.reached_max_steps(state):
                 group, following = following, next(groups, None)
                 self.is_last_step_of_epoch = following is None
                 yield group
                 progress.advance(1, partial(self.training_epoch_output.latest, len(group)))
-
-    def _groups(self, loader: TrainingLoader) -> Iterator[list[MicroBatch]]:
-        position = self.state.position
-        group = []
-        for batch in loader.batches(self.state.epoch, position):
-            num_samples = loader.stride
-            if loader.num_positions is not None:
-                num_samples = min(num_samples, loader.num_positions - position)
-            group.append(MicroBatch(batch, position // loader.stride, num_samples))
-            position += num_samples
-            if len(group) == self.config.gradient_accumulation_steps:
-                yield group
-                group = []
-        if group:
-            yield group
 
     def update(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
@@ -360,12 +367,11 @@ class BaseTrainer:
         name = self.state.checkpoint_name
         improves = self.state.add_score(score, name, higher_is_better=self.config.higher_is_better)
         self.state.validation_is_pending = False
-        for scheduler in self.lr_schedulers.values():
-            if isinstance(scheduler, ReduceLROnPlateau) and not math.isnan(score):
-                scheduler.step(score)
+        self.score_followers.step(score)
         self._tell_score(score, improves=improves)
         if self.is_main_process:
-            self.store.record_validation(name, self._outcome(score))
+            outcome = {"score": score, **take_snapshot(self._outcome_parts())}
+            self.store.record_validation(name, outcome)
             if improves:
                 self.store.mark_best(name)
             self.store.prune()
@@ -421,7 +427,7 @@ class BaseTrainer:
             outputs = run_step(counted_step, dataloaders, self.engine, seed=self.config.seed)
             collected = collect(outputs, len(dataloaders), self.engine, after_batch)
             score = epoch_end(collected) if self.is_main_process else None
-            self._write_logged()
+            self.session.write(step=self.state.step, epoch=self.state.epoch)
         return self._check_score(self.engine.broadcast(score), epoch_end)
 
     @contextmanager
@@ -437,7 +443,7 @@ class BaseTrainer:
         self.stage, self.model = stage, unnamed(self.modules)
         self.datasets = dataset_names(dataloaders)
         with ExitStack() as stack:
-            stack.enter_context(self._session())
+            stack.enter_context(self.session.opened())
             stack.enter_context(torch.no_grad())
             stack.enter_context(preserved_generators(self.device))
             stack.enter_context(weights)
@@ -510,7 +516,7 @@ class BaseTrainer:
             value: a number, or a tensor with one element.
         """
         key = name if "/" in name else f"{self.stage}/{name}"
-        self._logged[key] = value.detach() if isinstance(value, Tensor) else value
+        self.session.keep(key, value.detach() if isinstance(value, Tensor) else value)
 
     def log_audio(self, name: str, waveform: Any, sample_rate: int) -> None:
         """Write a sound and its spectrogram to the trackers.
@@ -535,20 +541,13 @@ class BaseTrainer:
         self.log("grad_norm", self.grad_norm)
         for name, learning_rate in self.learning_rates.items():
             self.log(f"lr_{name}" if name else "lr", learning_rate)
-        self._write_logged()
-
-    def _write_logged(self) -> None:
-        if self._logged:
-            scalars = dict(zip(self._logged, fetch(list(self._logged.values()))))
-            self.tracker.log_scalars(scalars, step=self.state.step, epoch=self.state.epoch)
-            self._logged.clear()
+        self.session.write(step=self.state.step, epoch=self.state.epoch)
 
     def _call_training_epoch_end(self) -> None:
         self._check_finite()
-        self._logged.clear()
         self.stage = "train_epoch"
         self.training_epoch_end(self.training_epoch_output.floats())
-        self._write_logged()
+        self.session.write(step=self.state.step, epoch=self.state.epoch)
         self.stage = "train"
 
     def _tell_score(self, score: float, *, improves: bool) -> None:
@@ -578,14 +577,14 @@ class BaseTrainer:
         generators = self.engine.gather(generators_state(self.device))
         name = self.state.checkpoint_name
         if self.is_main_process:
-            training_state = {key: thing.state_dict() for key, thing in self._stateful().items()}
+            snapshot = take_snapshot(self._parts())
             with self.averaging.applied():
                 self.store.save(
                     name,
                     epoch=self.state.epoch,
                     step=self.state.step,
                     models={key: module.state_dict() for key, module in self.modules.items()},
-                    training_state={**training_state, "generators": generators},
+                    training_state={**snapshot, "generators": generators},
                 )
             if not self.validation_dataloaders:
                 self.store.mark_best(name)
@@ -611,7 +610,7 @@ class BaseTrainer:
                 f"{path} has models {sorted(weights)}, expected {sorted(self.modules)}"
             )
         for name, module in self.modules.items():
-            load_into(module, weights[name], f"{path}, model {name!r}" if name else str(path))
+            load_into(module, weights[name], f"{path}, model {name!r}" if name else path)
         logger.info("weights of %s", path)
         return path
 
@@ -627,114 +626,53 @@ class BaseTrainer:
             )
             return
         path = self.load_checkpoint("latest")
-        training_state = self.store.load_training_state(path)
-        generators = training_state.pop("generators")
-        stateful = self._stateful()
-        if set(stateful) != set(training_state):
-            raise CheckpointError(
-                f"{path} holds {sorted(training_state)}, this run has {sorted(stateful)}"
-            )
-        for name, thing in stateful.items():
-            load_into(thing, training_state[name], f"{path}, {name}")
+        snapshot = self.store.load_training_state(path)
+        generators = snapshot.pop("generators")
+        load_snapshot(self._parts(), snapshot, path)
         if len(generators) == self.world_size:
             load_generators_state(generators[self.rank], self.device)
         if outcome := self.store.load_validation(path):
-            self._load_outcome(outcome)
+            outcome.pop("score")
+            load_snapshot(self._outcome_parts(), outcome, f"{path}, its validation")
         self.tracker.rewind(self.state.step)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
 
-    def _stateful(self) -> dict[str, Any]:
-        """Everything but the weights that a run needs to go on, by the name that it has in a checkpoint."""
-        parts: dict[str, Any] = {
-            "state": self.state,
-            "epoch_output": self.training_epoch_output,
-            "averaging": self.averaging,
-            "scaler": self.engine.scaler,
-        }
-        groups: dict[str, dict[str, Any]] = {
-            "optimizer": self.optimizers,
-            "lr_scheduler": self.lr_schedulers,
-            "registered": self.registered,
-        }
-        for kind, things in groups.items():
-            parts |= {f"{kind}.{name}" if name else kind: thing for name, thing in things.items()}
-        if isinstance(self.loss_function, nn.Module):
-            parts["loss_function"] = self.loss_function
-        return parts
+    def _parts(self) -> dict[str, Stateful]:
+        """Everything but the weights that a run needs to go on."""
+        return name_parts(
+            {
+                "state": {"": self.state},
+                "epoch_output": {"": self.training_epoch_output},
+                "averaging": {"": self.averaging},
+                "scaler": {"": self.engine.scaler},
+                "optimizer": self.optimizers,
+                "lr_scheduler": self.lr_schedulers,
+                "loss_function": named(
+                    self.loss_function if has_state(self.loss_function) else None
+                ),
+                "registered": self.registered,
+            }
+        )
 
-    def _outcome(self, score: float) -> dict[str, Any]:
-        """What a validation has changed."""
-        return {
-            "score": score,
-            "state": self.state.state_dict(),
-            "lr_schedulers": {
-                name: scheduler.state_dict()
-                for name, scheduler in self._plateau_schedulers().items()
-            },
-            "learning_rates": {
-                name: [group["lr"] for group in optimizer.param_groups]
-                for name, optimizer in self.optimizers.items()
-            },
-        }
-
-    def _load_outcome(self, outcome: dict[str, Any]) -> None:
-        self.state.load_state_dict(outcome["state"])
-        for name, scheduler in self._plateau_schedulers().items():
-            scheduler.load_state_dict(outcome["lr_schedulers"][name])
-        for name, optimizer in self.optimizers.items():
-            for group, learning_rate in zip(
-                optimizer.param_groups, outcome["learning_rates"][name]
-            ):
-                group["lr"] = learning_rate
+    def _outcome_parts(self) -> dict[str, Stateful]:
+        """What a validation changes."""
+        return {"state": self.state, "score_followers": self.score_followers}
 
     # ---- the small questions ----------------------------------------------------------------------------
 
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
-        return (
-            self.reached_max_steps() or self._reached_max_epochs() or self._patience_is_exhausted()
-        )
-
-    def reached_max_steps(self) -> bool:
-        """Whether ``max_steps`` updates have been made."""
-        return self.config.max_steps is not None and self.state.step >= self.config.max_steps
-
-    def _reached_max_epochs(self) -> bool:
-        max_epochs = self.config.max_epochs
-        if max_epochs is None and self.config.max_steps is None:
-            max_epochs = DEFAULT_MAX_EPOCHS
-        return (
-            max_epochs is not None
-            and self.state.epoch_is_finished
-            and self.state.epoch >= max_epochs
-        )
-
-    def _patience_is_exhausted(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.state.validations_without_improvement >= patience
-
-    def _plateau_schedulers(self) -> dict[str, ReduceLROnPlateau]:
-        return {k: s for k, s in self.lr_schedulers.items() if isinstance(s, ReduceLROnPlateau)}
+        return self.end.reached(self.state)
 
     def _timed_schedulers(self) -> list[LRScheduler]:
-        return [s for s in self.lr_schedulers.values() if not isinstance(s, ReduceLROnPlateau)]
+        following = self.score_followers.schedulers
+        return [s for name, s in self.lr_schedulers.items() if name not in following]
 
     def _learning_rates(self) -> dict[str, float]:
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
     def _table_name(self) -> str:
         return self.stage if self.stage == "test" else f"{self.stage}_{self.state.checkpoint_name}"
-
-    def _progress_of_epoch(self, loader: TrainingLoader) -> tuple[int, int | None]:
-        """Steps of this epoch that were made before, and all that it has or may have."""
-        samples_per_step = loader.stride * self.config.gradient_accumulation_steps
-        first = self.state.position // samples_per_step
-        if loader.num_positions is None:
-            return first, None
-        total = math.ceil(loader.num_positions / samples_per_step)
-        if self.config.max_steps is not None:
-            total = min(total, first + self.config.max_steps - self.state.step)
-        return first, total
 
     # ---- around the loops ---------------------------------------------------------------------------------
 
@@ -748,7 +686,7 @@ class BaseTrainer:
         loader = TrainingLoader(
             train_dataloader, seed=self.config.seed, rank=self.rank, world_size=self.world_size
         )
-        with self._session(), self.stop_signals:
+        with self.session.opened(), self.stop_signals:
             logger.info("training on %s", self.engine.describe())
             if loader.inexact:
                 logger.info("%s", loader.inexact)
@@ -780,27 +718,6 @@ class BaseTrainer:
                 f"{self.checkpoints_dir} has checkpoints already ({', '.join(names)}); resume, choose another "
                 "folder, or delete them"
             )
-
-    @contextmanager
-    def _session(self) -> Iterator[None]:
-        """Trackers open and messages shown; within another session, they are so already."""
-        if self._in_session:
-            yield
-            return
-        self._in_session = True
-        given = self.tracker
-        with ExitStack() as stack:
-            if isinstance(self.console, Console):
-                log_file = self.exp_dir / "logs" / f"{datetime.now(UTC):%Y%m%d_%H%M%S}.log"
-                stack.enter_context(configure_logging(log_file))
-            if self._opens_tracker:
-                self.tracker = stack.enter_context(default_tracker(self.exp_dir))
-            try:
-                yield
-                self.tracker.flush()
-            finally:
-                self._in_session = False
-                self.tracker = given
 
     def _stop_if_asked(self) -> None:
         if self.engine.any(self.stop_signals.received is not None):
@@ -851,16 +768,9 @@ def unnamed(things: dict[str, T]) -> T | dict[str, T]:
     return things[""] if set(things) == {""} else things
 
 
-def load_into(thing: Any, state: Any, where: str) -> None:
-    """``thing.load_state_dict(state)``, with an error that says where it went wrong.
-
-    Raises:
-        CheckpointError: the state does not fit.
-    """
-    try:
-        thing.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{where} does not fit: {error}") from error
+def has_state(thing: Any) -> bool:
+    """Whether a loss has weights or buffers that a checkpoint must carry."""
+    return isinstance(thing, nn.Module) and bool(thing.state_dict())
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 import torch
 
+from audiozen import durable_files
 from audiozen.errors import CheckpointError
-from audiozen.trainer import durable_files
 from audiozen.trainer.serialization import flatten, unflatten
 
 if TYPE_CHECKING:

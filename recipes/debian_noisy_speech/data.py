@@ -192,9 +192,7 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         self, recordings: Recordings, index: int, speed: float, equalizer_db: float
     ) -> Tensor:
         longest = int(self.num_samples * speed) + 1
-        segment = random_speed(
-            recordings.segment(index, longest), slowest=1 / speed, fastest=speed
-        )
+        segment = random_speed(recordings.segment(index, longest), slowest=1 / speed, fastest=speed)
         segment = fit_length(segment, self.num_samples)
         return random_equalizer(segment, SAMPLE_RATE, max_gain_db=equalizer_db)
 

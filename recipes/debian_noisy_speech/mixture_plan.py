@@ -1,6 +1,7 @@
 """Which utterance meets which noise in the frozen evaluation sets.
 
-Every draw comes from a hash of what it is for, so it does not depend on order, on other draws, or on what else is planned.
+Every draw comes from a hash of what it is for, so it does not depend on order, on other draws, or
+on what else is planned.
 """
 
 from __future__ import annotations
@@ -69,15 +70,13 @@ def _draw_mixture(
     mixture_id = f"{utterance.id}_{noise_type}_{snr_db:+g}"
     generator = generator_of("mixture", mixture_id)
     candidates = [entry for entry in noise if entry["noise_type"] == noise_type]
-    recording = candidates[generator.integers(len(candidates))]
+    recording = candidates[int(generator.integers(len(candidates)))]
     offset = draw_offset(_samples(recording), length, generator)
     level = float(np.round(generator.uniform(*LEVELS_DBFS), 1))
     return mixture_entry(mixture_id, utterance, length, recording, offset, snr_db, level)
 
 
-def draw_offset(
-    noise: npt.NDArray[np.float32], length: int, generator: np.random.Generator
-) -> int:
+def draw_offset(noise: npt.NDArray[np.float32], length: int, generator: np.random.Generator) -> int:
     """Where a segment of noise begins that is not mostly silent, and does not begin with silence."""
     power = np.mean(noise**2)
     for _ in range(NUM_TRIES):

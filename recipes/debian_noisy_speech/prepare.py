@@ -3,7 +3,8 @@
     python prepare.py pack                                       # manifests of the sound files in audio/
     python prepare.py corpus --out DIR --profile small|full      # the larger corpus, from Debian packages
 
-Both give the same kind of folder: ``speech_<split>.jsonl``, ``noise_<split>.jsonl``, ``mixtures_<set>.jsonl`` and sound files.
+Both give the same kind of folder: ``speech_<split>.jsonl``, ``noise_<split>.jsonl``,
+``mixtures_<set>.jsonl`` and sound files.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixture_plan import plan_balanced
+
 from audiozen.data.audio import audio_info
 from audiozen.data.manifest import Entry, write_manifest
 from audiozen.errors import AudioZENError
-from mixture_plan import plan_balanced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from audiozen.data.loader import EvaluationLoader, TrainingLoader
 from audiozen.data.sampler import generator_states
-from audiozen.errors import RequestError, TrainingError
+from audiozen.errors import RequestError
 
 
 class Augmenting(Dataset):
@@ -46,7 +46,7 @@ class Augmenting(Dataset):
     def __getitem__(self, index: int) -> tuple[int, torch.Tensor, float, float]:
         if index >= self.num_samples:
             raise IndexError(index)
-        return index, torch.randn(3), float(np.random.randn()), random.random()  # noqa: NPY002
+        return index, torch.randn(3), float(np.random.randn()), random.random()
 
 
 class WorkerPid(Augmenting):
@@ -112,6 +112,19 @@ def indices(batches) -> list[list[int]]:
 
 def flat(lists) -> list:
     return list(chain.from_iterable(lists))
+
+
+def failure_of(loader: TrainingLoader, epoch: int) -> str:
+    """What went wrong. The workers end here: PyTorch would keep them with the traceback."""
+    batches = loader.batches(epoch)
+    try:
+        list(batches)
+    except Exception as error:  # noqa: BLE001
+        notes = getattr(error, "__notes__", [])
+        return "\n".join([type(error).__name__, str(error), *notes])
+    finally:
+        getattr(batches, "_shutdown_workers", list)()
+    return "nothing"
 
 
 def collate_at_random(samples):
@@ -373,8 +386,9 @@ def test_subset_with_fetching_of_many_is_still_seeded_for_each_sample():
 
 def test_worker_init_fn_gets_the_dataset_that_the_user_made():
     dataloader = DataLoader(Augmenting(4), num_workers=1, worker_init_fn=shrink_dataset)
-    with pytest.raises(IndexError, match=r"sample [0-3] in epoch 0"):
-        list(TrainingLoader(dataloader, seed=0).batches(0))
+    told = failure_of(TrainingLoader(dataloader, seed=0), 0)
+    assert told.startswith("IndexError")
+    assert "in epoch 0" in told
 
 
 def shrink_dataset(worker_id: int) -> None:
@@ -387,17 +401,18 @@ def shrink_dataset(worker_id: int) -> None:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_error_in_a_sample_tells_which(num_workers):
     dataloader = DataLoader(Failing(ValueError("bad file")), num_workers=num_workers)
-    with pytest.raises(ValueError, match="bad file") as caught:
-        list(TrainingLoader(dataloader, seed=7).batches(2))
-    told = str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+    told = failure_of(TrainingLoader(dataloader, seed=7), 2)
+    assert told.startswith("ValueError")
+    assert "bad file" in told
     assert "This was sample 5 in epoch 2, seed 7." in told
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_stop_iteration_in_a_sample_does_not_end_the_epoch_silently(num_workers):
     dataloader = DataLoader(Failing(StopIteration()), num_workers=num_workers)
-    with pytest.raises(TrainingError, match=r"dataset\[5\] raised StopIteration in epoch 0"):
-        list(TrainingLoader(dataloader, seed=0).batches(0))
+    told = failure_of(TrainingLoader(dataloader, seed=0), 0)
+    assert told.startswith("TrainingError")
+    assert "dataset[5] raised StopIteration in epoch 0" in told
 
 
 @pytest.mark.parametrize("num_samples", [0, 7])

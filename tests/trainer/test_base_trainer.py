@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from audiozen.config.schema import AcousticsConfig
 from audiozen.errors import (
     CheckpointError,
     ConfigError,
@@ -762,3 +763,21 @@ def test_trains_on_a_gpu(tmp_path):
     trainer = build(tmp_path, max_epochs=2, device="cuda", precision="bf16")
     trainer.train(loader(), loader(4))
     assert next(trainer.model.parameters()).is_cuda
+
+
+# ---- acoustics -------------------------------------------------------------------------------------
+
+
+def test_acoustics_become_attributes(tmp_path):
+    acoustics = AcousticsConfig(sample_rate=8000, n_fft=256, hop_length=64, win_length=256)
+    trainer = BaseTrainer(TinyEnhancer(), exp_dir=tmp_path, acoustics=acoustics)
+    waveform = torch.randn(2, 1000)
+    spec = trainer.stft(waveform)
+    assert (trainer.sample_rate, spec.shape[1]) == (8000, 129)
+    torch.testing.assert_close(trainer.istft(spec, length=1000), waveform)
+
+
+def test_acoustics_that_were_not_given_are_asked_for(tmp_path):
+    trainer = BaseTrainer(TinyEnhancer(), exp_dir=tmp_path)
+    with pytest.raises(AttributeError, match=r"'sample_rate'; state \[acoustics\]"):
+        _ = trainer.sample_rate

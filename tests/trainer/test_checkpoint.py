@@ -7,8 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from audiozen import durable_files
 from audiozen.errors import CheckpointError
-from audiozen.trainer import durable_files
 from audiozen.trainer.checkpoint import CheckpointStore
 
 

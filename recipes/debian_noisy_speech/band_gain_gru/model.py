@@ -26,6 +26,9 @@ class BandGainGRU(nn.Module):
         hidden_size: width of the network.
     """
 
+    to_bands: Tensor  # (freq, bands)
+    to_bins: Tensor  # (bands, freq)
+
     def __init__(
         self,
         sample_rate: int = 16000,
@@ -38,8 +41,8 @@ class BandGainGRU(nn.Module):
         super().__init__()
         self.stft = STFT(n_fft, hop_length, win_length, window="sqrt_hann")
         bands_FK = erb_bands(num_bands, n_fft, sample_rate)
-        self.register_buffer("to_bands_FK", bands_FK / bands_FK.sum(0), persistent=False)
-        self.register_buffer("to_bins_KF", bands_FK.T.contiguous(), persistent=False)
+        self.register_buffer("to_bands", bands_FK / bands_FK.sum(0), persistent=False)
+        self.register_buffer("to_bins", bands_FK.T.contiguous(), persistent=False)
         self.norm = nn.LayerNorm(num_bands)
         self.encoder = nn.Linear(num_bands, hidden_size)
         self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True)
@@ -49,7 +52,8 @@ class BandGainGRU(nn.Module):
         """Enhance ``noisy`` of shape ``(batch, time)``; the result has the same shape."""
         # B batch, T frames, F bins, K bands
         spec_BTF = self.stft(noisy).transpose(1, 2)
-        features_BTK = torch.log10(spec_BTF.abs() @ self.to_bands_FK + FLOOR)
+        features_BTK = torch.log10(spec_BTF.abs() @ self.to_bands + FLOOR)
         hidden, _ = self.gru(torch.relu(self.encoder(self.norm(features_BTK))))
-        gains_BTF = torch.sigmoid(self.decoder(hidden)) @ self.to_bins_KF
-        return self.stft.inverse((spec_BTF * gains_BTF).transpose(1, 2), length=noisy.shape[-1])
+        gains_BTF = torch.sigmoid(self.decoder(hidden)) @ self.to_bins
+        enhanced_BFT = (spec_BTF * gains_BTF).transpose(1, 2)
+        return self.stft.inverse(enhanced_BFT, length=noisy.shape[-1])

@@ -1,21 +1,25 @@
 """What a batch of noisy speech means: one loss, and which scores count."""
+# ruff: noqa: ARG002 - hooks receive all that any hook may want
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from audiozen.data.audio import write_audio
 from audiozen.metrics import Scorer
 from audiozen.trainer.base_trainer import BaseTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHEAP = ["si_sdr", "stoi"]
 ALL = ["si_sdr", "pesq_wb", "stoi", "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"]
 
 
 class Trainer(BaseTrainer):
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    """Trains an enhancer of waveforms; scores validation cheaply, and test in full."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
         noisy, clean = batch
         return self.loss_function(self.model(noisy), clean)
 
@@ -34,7 +38,7 @@ class Trainer(BaseTrainer):
             write_audio(self.enhanced_dir / f"{name}.wav", waveform, self.sample_rate)
         return self.scores(batch, enhanced, ALL)
 
-    def scores(self, batch: Any, enhanced: Tensor, metrics: list[str]) -> dict[str, Any]:
+    def scores(self, batch: Any, enhanced: Tensor, metrics: list[str]) -> Any:
         """Columns of the table: labels, scores, and the scores of what went in."""
         noisy, clean, labels = batch
         scorer = Scorer(metrics, self.sample_rate)

@@ -73,7 +73,7 @@ def _build_noise(out: Path, folders: dict[str, Path]) -> list[Record]:
             made = _stage(out, name, make_noise, source, folders[source.package], out)
             records += made["records"]
             _tell(name, made)
-    composed = [("noise_typing", make_typing, folders[TYPING], out)]
+    composed: list[tuple[Any, ...]] = [("noise_typing", make_typing, folders[TYPING], out)]
     composed += [(f"noise_babble_{split}", make_babble, split, folders, out) for split in BABBLE]
     for name, make, *arguments in composed:
         made = _stage(out, name, make, *arguments)

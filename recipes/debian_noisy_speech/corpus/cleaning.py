@@ -52,7 +52,7 @@ def _read_g722(path: Path) -> Waveform:
     from G722 import G722  # only the asterisk packages need it
 
     decoded = G722(SAMPLE_RATE, 64000).decode(path.read_bytes())
-    return np.asarray(decoded, np.float32) / 32768
+    return np.asarray(decoded, np.float32) / np.float32(32768)
 
 
 def highpass(waveform: Waveform, stop: float = 25.0, band: float = 60.0) -> Waveform:
@@ -139,12 +139,14 @@ def drop_silence(noise: Waveform) -> Waveform:
 
 def to_active_level(speech: Waveform) -> Waveform:
     """Active speech at -26 dBFS."""
-    return speech * (10 ** (LEVEL_DBFS / 20) / active_rms(speech))
+    levelled: Waveform = speech * (10 ** (LEVEL_DBFS / 20) / active_rms(speech))
+    return levelled
 
 
 def to_level(noise: Waveform) -> Waveform:
     """Root mean square at -26 dBFS."""
-    return noise * (10 ** (LEVEL_DBFS / 20) / (np.sqrt(np.mean(noise**2)) + 1e-9))
+    levelled: Waveform = noise * (10 ** (LEVEL_DBFS / 20) / (np.sqrt(np.mean(noise**2)) + 1e-9))
+    return levelled
 
 
 def limit_peak(waveform: Waveform) -> Waveform:

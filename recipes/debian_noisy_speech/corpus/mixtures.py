@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mixture_plan import draw_offset, generator_of, mixture_entry
 
 from audiozen.data.audio import read_audio
-from mixture_plan import draw_offset, generator_of, mixture_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def _mixtures_of(
     split: str, utterance: Entry, recordings: Sequence[Entry], snrs_db: Sequence[float]
 ) -> list[Entry]:
     generator = generator_of("mix", split, utterance.id)
-    recording = recordings[generator.integers(len(recordings))]
+    recording = recordings[int(generator.integers(len(recordings)))]
     # Whole milliseconds: so the lists do not depend on how a resampler rounds lengths.
     length = int(round(utterance.duration, 3) * utterance.sample_rate)
     offset = draw_offset(read_audio(recording.path).numpy(), length, generator)

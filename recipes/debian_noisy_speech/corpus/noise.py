@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
+from mixture_plan import generator_of
 
 from corpus.cleaning import (
     SAMPLE_RATE,
@@ -22,7 +23,6 @@ from corpus.cleaning import (
 )
 from corpus.packages import inner_path, sounds
 from corpus.sources import BABBLE, BABBLE_FALLBACK, NOT_SPEECH, TYPING
-from mixture_plan import generator_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def _compose_typing(
     waveform = np.zeros((TYPING_SECONDS + 1) * SAMPLE_RATE, np.float32)
     seconds = 0.3
     while seconds < TYPING_SECONDS - 2:
-        press, release = keys[generator.integers(len(keys))]
+        press, release = keys[int(generator.integers(len(keys)))]
         gain = 10 ** (generator.normal(0, 2.5) / 20)
         held = float(generator.uniform(0.06, 0.14))
         _add(waveform, gain * press, int(seconds * SAMPLE_RATE))
@@ -116,7 +116,7 @@ def _add_voice(babble: Waveform, pool: Sequence[Path], generator: np.random.Gene
     start = -int(generator.integers(0, 3 * SAMPLE_RATE))
     while start < len(babble):
         try:
-            clip = trim(read_16k(pool[generator.integers(len(pool))]))
+            clip = trim(read_16k(pool[int(generator.integers(len(pool)))]))
         except soundfile.LibsndfileError:
             continue
         if len(clip) < SAMPLE_RATE // 5:

@@ -1,7 +1,7 @@
 """Which packages there are, and whose voice or what noise each of their files is.
 
-Splits are disjoint by voice, by noise type and by noise recording. Patterns are searched in the path inside the unpacked
-package, which begins with a slash.
+Splits are disjoint by voice, by noise type and by noise recording. Patterns are searched in the
+path inside the unpacked package, which begins with a slash.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ VOICES = [
 ]
 
 NOT_SPEECH = re.compile(
-    r"beep|/silence/|monkeys\.g722|tone\.g722|ring|-x-|-room-|music|hudba|smich|kytara", re.IGNORECASE
+    r"beep|/silence/|monkeys\.g722|tone\.g722|ring|-x-|-room-|music|hudba|smich|kytara",
+    re.IGNORECASE,
 )
 """Files of the packages above that hold a tone, a laugh, a tune or nothing."""
 

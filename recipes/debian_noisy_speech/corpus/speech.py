@@ -90,18 +90,21 @@ class Clips:
         try:
             waveform = read_16k(path)
         except soundfile.LibsndfileError:
-            return self._drop("unreadable")
+            self.dropped["unreadable"] += 1
+            return None
+        clip = trim(waveform)
+        why = self._why_dropped(waveform, clip)
+        if why is not None:
+            self.dropped[why] += 1
+        return clip if why is None else None
+
+    def _why_dropped(self, waveform: Waveform, clip: Waveform) -> str | None:
         digest = hashlib.sha256(waveform.tobytes()).hexdigest()
         if digest in self.heard:
-            return self._drop("duplicate")
+            return "duplicate"
         self.heard.add(digest)
         self.hashes.append(digest)
-        clip = trim(waveform)
-        why = why_unusable(clip, share_clipped(waveform))
-        return clip if why is None else self._drop(why)
-
-    def _drop(self, why: str) -> None:
-        self.dropped[why] += 1
+        return why_unusable(clip, share_clipped(waveform))
 
 
 def make_speech(voice: Voice, folder: Path, out: Path, heard: set[str]) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Batches of an epoch in groups, one group per step; so that "step" has one meaning."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audiozen.data.loader import TrainingLoader
+
+
+class MicroBatch(NamedTuple):
+    """What one forward pass of training sees.
+
+    Attributes:
+        batch: as the dataloader gave it.
+        batch_idx: its number in the epoch, from 0.
+        num_samples: its samples, over all processes; 1 where the dataloader does not say.
+    """
+
+    batch: Any
+    batch_idx: int
+    num_samples: int
+
+
+def group_micro_batches(
+    loader: TrainingLoader, epoch: int, position: int, group_size: int
+) -> Iterator[list[MicroBatch]]:
+    """Groups of ``group_size`` micro-batches from ``position`` to the end of the epoch, where one may be shorter."""
+    group = []
+    for batch in loader.batches(epoch, position):
+        num_samples = loader.stride
+        if loader.num_positions is not None:
+            num_samples = min(num_samples, loader.num_positions - position)
+        group.append(MicroBatch(batch, position // loader.stride, num_samples))
+        position += num_samples
+        if len(group) == group_size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def count_steps(num_samples: int | None, loader: TrainingLoader, group_size: int) -> int | None:
+    """Steps that so many samples make; None if it is not known how many there are."""
+    if num_samples is None:
+        return None
+    return math.ceil(num_samples / (loader.stride * group_size))

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import audiozen.acoustics
+import audiozen.losses
+import audiozen.metrics
+from audiozen.metrics import METRICS
+
+
+def test_every_metric_is_exported_under_its_name():
+    for name, metric in METRICS.items():
+        assert metric.function.__name__ == name
+        assert getattr(audiozen.metrics, name) is metric.function
+
+
+def test_only_dnsmos_does_without_a_reference():
+    without = [name for name, metric in METRICS.items() if not metric.needs_reference]
+    assert without == ["dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808"]
+
+
+def test_public_names_are_sorted_and_there():
+    for name in ("acoustics", "losses", "metrics"):
+        module = getattr(audiozen, name)
+        assert module.__all__ == sorted(module.__all__)
+        assert all(hasattr(module, public) for public in module.__all__)
+
+
+def test_import_loads_no_optional_package():
+    code = (
+        "import sys, audiozen.metrics, audiozen.losses\n"
+        "loaded = {'pesq', 'pystoi', 'onnxruntime', 'scipy', 'librosa', 'speechmos'}\n"
+        "assert not loaded & set(sys.modules), loaded & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

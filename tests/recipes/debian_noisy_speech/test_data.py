@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from audiozen.acoustics import active_rms, amplitude_to_db, rms
+from audiozen.config.locate import locate
+from audiozen.data.audio import read_audio, write_audio
+from audiozen.data.loader import TrainingLoader
+from audiozen.data.manifest import Entry, read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CORPUS = Path(__file__).resolve().parents[3] / "recipes" / "debian_noisy_speech"
+SETS = [
+    ("mixtures_valid.jsonl", "noise_valid.jsonl"),
+    ("mixtures_test_seen.jsonl", "noise_test_seen.jsonl"),
+    ("mixtures_test_unseen.jsonl", "noise_test_unseen.jsonl"),
+]
+
+
+def build(name: str, *args: Any, **kwargs: Any) -> Any:
+    return locate(f"data.{name}", [CORPUS])(*args, **kwargs)
+
+
+def drawn(dataset: Any, seed: int, index: int = 0) -> tuple[Tensor, Tensor]:
+    random.seed(seed)
+    torch.manual_seed(seed)
+    noisy, clean = dataset[index]
+    return noisy, clean
+
+
+# Recordings ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ramp(tmp_path: Path) -> Path:
+    """A manifest of one recording whose samples tell their place, of which 1000 … 3000 may be heard."""
+    path = tmp_path / "ramp.wav"
+    write_audio(path, torch.arange(1, 4001) / 2**15, 16_000)
+    entry = Entry("ramp", path, 16_000, 4000, {"noise_type": "ramp", "start": 1000, "stop": 3000})
+    write_manifest(tmp_path / "noise.jsonl", [entry])
+    return tmp_path / "noise.jsonl"
+
+
+@pytest.mark.parametrize("keep_in_memory", [True, False])
+@pytest.mark.parametrize("num_samples", [1, 500, 1999, 2000, 5000])
+def test_segments_stay_within_start_and_stop(
+    ramp: Path, num_samples: int, keep_in_memory: bool
+) -> None:
+    recordings = build("Recordings", ramp, keep_in_memory=keep_in_memory)
+    places = torch.cat([recordings.segment(0, num_samples) for _ in range(100)]) * 2**15
+    assert places.shape == (100 * num_samples,)
+    assert places.min() >= 1001
+    assert places.max() <= 3000
+
+
+def test_segments_come_from_everywhere(ramp: Path) -> None:
+    for keep_in_memory in (True, False):
+        recordings = build("Recordings", ramp, keep_in_memory=keep_in_memory)
+        places = torch.cat([recordings.segment(0, 1) for _ in range(500)]) * 2**15
+        assert places.min() < 1100
+        assert places.max() > 2900
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"synthetic_noise": 1.0},
+        {"synthetic_noise": 0.0, "babble": 1.0},
+        {"synthetic_noise": 0.0, "babble": 0.0, "noise_augmentation": 1.0, "second_noise": 1.0},
+        {"synthetic_noise": 0.0, "babble": 0.0, "noise_augmentation": 0.0, "second_noise": 0.0},
+        {"speech_augmentation": 0.0},
+        {"speech_augmentation": 1.0},
+        {"keep_in_memory": False},
+    ],
+    ids=str,
+)
+def test_mixtures_have_the_ratio_level_and_length_that_were_asked_for(
+    settings: dict[str, Any],
+) -> None:
+    dataset = build(
+        "TrainingMixtures",
+        num_seconds=1.5,
+        snr_db=(4.0, 4.0),
+        level_dbfs=(-31.0, -30.0),
+        **settings,
+    )
+    for seed in range(5):
+        noisy, clean = drawn(dataset, seed)
+        assert noisy.shape == clean.shape == (24_000,)
+        level = active_rms(clean, 16_000)
+        assert -31.001 < amplitude_to_db(level) < -29.999
+        torch.testing.assert_close(
+            amplitude_to_db(level / rms(noisy - clean)), torch.tensor(4.0), atol=1e-3, rtol=0
+        )
+
+
+def test_nothing_exceeds_full_scale() -> None:
+    dataset = build("TrainingMixtures", snr_db=(-20.0, -20.0), level_dbfs=(-5.0, -5.0))
+    for seed in range(5):
+        assert max(part.abs().max() for part in drawn(dataset, seed)) <= 0.9801
+
+
+def test_same_generators_give_the_same_mixture_and_others_another() -> None:
+    dataset = build("TrainingMixtures")
+    first, again, other = drawn(dataset, 1), drawn(dataset, 1), drawn(dataset, 2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_mixtures_do_not_depend_on_what_was_heard_before() -> None:
+    fresh, used = build("TrainingMixtures"), build("TrainingMixtures")
+    for seed in range(10):
+        drawn(used, seed)
+    assert torch.equal(drawn(fresh, 77)[0], drawn(used, 77)[0])
+
+
+def test_mixtures_do_not_depend_on_the_number_of_workers() -> None:
+    batches = []
+    for num_workers in (0, 2):
+        dataset = build("TrainingMixtures", num_mixtures=8)
+        loader = DataLoader(dataset, batch_size=4, shuffle=True, num_workers=num_workers)
+        batches.append(list(TrainingLoader(loader, seed=3).batches(epoch=1)))
+    for alone, shared in zip(*batches, strict=True):
+        assert torch.equal(alone[0], shared[0])
+
+
+def test_an_epoch_has_as_many_mixtures_as_were_asked_for() -> None:
+    assert len(build("TrainingMixtures", num_mixtures=12)) == 12
+
+
+# Evaluation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mixtures", "noise"), SETS)
+def test_frozen_mixtures_are_the_same_twice_and_in_any_order(mixtures: str, noise: str) -> None:
+    first, second = (build("FrozenMixtures", mixtures, noise) for _ in range(2))
+    indices = range(0, len(first), 4)
+    forward = {index: first[index] for index in indices}
+    random.seed(1)
+    torch.manual_seed(1)
+    for index in reversed(indices):
+        noisy, clean, labels = second[index]
+        assert torch.equal(noisy, forward[index][0])
+        assert torch.equal(clean, forward[index][1])
+        assert labels == forward[index][2]
+
+
+def test_frozen_mixture_has_the_ratio_and_the_labels_of_its_manifest() -> None:
+    mixtures, noise = SETS[0]
+    dataset = build("FrozenMixtures", mixtures, noise)
+    for index, entry in enumerate(read_manifest(CORPUS / "audio" / mixtures)[:5]):
+        noisy, clean, labels = dataset[index]
+        ratio = active_rms(clean, 16_000) / rms(noisy - clean)
+        assert abs(amplitude_to_db(ratio) - entry["snr_db"]) < 1e-3
+        assert labels == {
+            "id": entry.id,
+            "snr_db": f"{entry['snr_db']:g}",
+            "noise_type": entry["noise_type"],
+            "speaker": entry["speaker"],
+            "language": entry["language"],
+        }
+        speech = read_audio(entry.path)[: entry["speech_samples"]]
+        torch.testing.assert_close(clean / rms(clean), speech / rms(speech))
+
+
+def test_fewer_mixtures_are_spread_over_the_list() -> None:
+    every, few = (build("FrozenMixtures", *SETS[1], num_mixtures=n) for n in (None, 4))
+    assert [few[i][2]["id"] for i in range(4)] == [every[i][2]["id"] for i in (0, 12, 24, 36)]
+    assert len(build("FrozenMixtures", *SETS[1], num_mixtures=10_000)) == len(every)
