@@ -83,7 +83,7 @@ def write_manifest(path: str | Path, entries: Iterable[Entry]) -> None:
         ManifestError: two entries have one id, or a label cannot be written as JSON.
     """
     path = Path(path)
-    entries = list(entries)
+    entries = sorted(entries, key=lambda entry: entry.id)
     lines, problems = [], _duplicate_ids(entries)
     for entry in entries:
         try:

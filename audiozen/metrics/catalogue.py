@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from audiozen.metrics import dnsmos, pesq, sdr, stoi
+from audiozen.metrics.dnsmos import DNSMOS, dnsmos_bak, dnsmos_ovrl, dnsmos_p808, dnsmos_sig
+from audiozen.metrics.pesq import PESQ_NB, PESQ_WB, pesq_nb, pesq_wb
+from audiozen.metrics.sdr import SI_SDR, SNR, si_sdr, snr
+from audiozen.metrics.stoi import ESTOI, STOI, estoi, stoi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,16 +48,16 @@ _DECIBELS = (-math.inf, math.inf)
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "si_sdr": Metric(sdr.si_sdr, sdr.SI_SDR, "dB", _DECIBELS),
-        "snr": Metric(sdr.snr, sdr.SNR, "dB", _DECIBELS),
-        "pesq_wb": Metric(pesq.pesq_wb, pesq.PESQ_WB, "MOS", (1.04, 4.65)),
-        "pesq_nb": Metric(pesq.pesq_nb, pesq.PESQ_NB, "MOS", (1.01, 4.55)),
-        "stoi": Metric(stoi.stoi, stoi.STOI, "", (-1.0, 1.0)),
-        "estoi": Metric(stoi.estoi, stoi.ESTOI, "", (-1.0, 1.0)),
-        "dnsmos_sig": Metric(dnsmos.dnsmos_sig, dnsmos.DNSMOS, "MOS", (1.0, 5.0)),
-        "dnsmos_bak": Metric(dnsmos.dnsmos_bak, dnsmos.DNSMOS, "MOS", (1.0, 5.0)),
-        "dnsmos_ovrl": Metric(dnsmos.dnsmos_ovrl, dnsmos.DNSMOS, "MOS", (1.0, 5.0)),
-        "dnsmos_p808": Metric(dnsmos.dnsmos_p808, dnsmos.DNSMOS, "MOS", (1.0, 5.0)),
+        "si_sdr": Metric(si_sdr, SI_SDR, "dB", _DECIBELS),
+        "snr": Metric(snr, SNR, "dB", _DECIBELS),
+        "pesq_wb": Metric(pesq_wb, PESQ_WB, "MOS", (1.04, 4.65)),
+        "pesq_nb": Metric(pesq_nb, PESQ_NB, "MOS", (1.01, 4.55)),
+        "stoi": Metric(stoi, STOI, "", (-1.0, 1.0)),
+        "estoi": Metric(estoi, ESTOI, "", (-1.0, 1.0)),
+        "dnsmos_sig": Metric(dnsmos_sig, DNSMOS, "MOS", (1.0, 5.0)),
+        "dnsmos_bak": Metric(dnsmos_bak, DNSMOS, "MOS", (1.0, 5.0)),
+        "dnsmos_ovrl": Metric(dnsmos_ovrl, DNSMOS, "MOS", (1.0, 5.0)),
+        "dnsmos_p808": Metric(dnsmos_p808, DNSMOS, "MOS", (1.0, 5.0)),
     }
 )
 """All metrics, by the name that their columns and functions have."""

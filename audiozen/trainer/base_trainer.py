@@ -664,6 +664,9 @@ class BaseTrainer:
         """Whether there is nothing left to train."""
         return self.end.reached(self.state)
 
+    def _overrides(self, hook: str) -> bool:
+        return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
+
     def _timed_schedulers(self) -> list[LRScheduler]:
         following = self.score_followers.schedulers
         return [s for name, s in self.lr_schedulers.items() if name not in following]
@@ -681,8 +684,8 @@ class BaseTrainer:
         self, train_dataloader: Any, validation_dataloaders: Any
     ) -> Iterator[TrainingLoader]:
         """The model wrapped for training, messages shown, signals caught; resumed where that was asked for."""
-        self._check_request()
         self.validation_dataloaders = as_dataloaders(validation_dataloaders)
+        self._check_request()
         loader = TrainingLoader(
             train_dataloader, seed=self.config.seed, rank=self.rank, world_size=self.world_size
         )
@@ -705,6 +708,10 @@ class BaseTrainer:
 
     def _check_request(self) -> None:
         problems = []
+        if not self._overrides("training_step"):
+            problems.append("training_step: missing; it returns the loss of a micro-batch")
+        if self.validation_dataloaders and not self._overrides("validation_step"):
+            problems.append("validation_step: missing; it returns the scores of a batch")
         if not self.optimizers:
             problems.append("optimizer: missing; training needs one")
         if not self.automatic_optimization and self.config.gradient_accumulation_steps != 1:

@@ -527,6 +527,12 @@ def test_inexact_epoch_is_repeated_whatever_else_is_drawn(make, num_workers):
     assert expected not in (stream(1, 0), stream(0, 1), stream(0, 0, rank=1))
 
 
+def test_every_inexact_batch_has_random_numbers_of_its_own():
+    inexact = TrainingLoader(DataLoader(Stream()), seed=0)
+    fractions = {round(float(batch % 1), 4) for batch in inexact.batches(0)}
+    assert len(fractions) == 10
+
+
 def test_inexact_loading_leaves_the_generators_of_the_process_alone():
     before = torch.get_rng_state()
     for _ in TrainingLoader(DataLoader(Stream()), seed=0).batches(0):

@@ -192,6 +192,14 @@ def test_equalizer_stays_within_its_gains_and_does_not_delay():
         assert torch.allclose(coloured[1:4096], coloured[4097:].flip(0), atol=1e-5)
 
 
+def test_equalizer_is_smooth():
+    impulse = torch.zeros(8192)
+    impulse[0] = 1.0
+    gains_db = 20 * torch.log10(torch.fft.rfft(random_equalizer(impulse, 16_000)).abs())
+    from_one_khz = gains_db[512:].diff().abs()
+    assert float(from_one_khz.max()) < 12 / 512 * 1.5  # at most 12 dB over the octave from 1 kHz
+
+
 def test_equalizer_without_gain_changes_nothing_and_silence_stays_silent():
     waveform = torch.randn(1001)
     assert torch.allclose(random_equalizer(waveform, 16_000, max_gain_db=0.0), waveform, atol=1e-5)

@@ -54,9 +54,9 @@ def test_random_numbers_inside_neither_leak_out_nor_come_in(pair):
     """pystoi's random numbers decide where the estimate is digitally silent."""
     estimate = pair.estimate.copy()
     estimate[16000:40000] = 0
-    np.random.seed(1)  # noqa: NPY002
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(1)
+    state = np.random.get_state()[1].copy()
     first = estoi(estimate, pair.reference)
-    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
-    np.random.seed(2)  # noqa: NPY002
+    assert np.array_equal(state, np.random.get_state()[1])
+    np.random.seed(2)
     assert estoi(estimate, pair.reference).item() == first.item()

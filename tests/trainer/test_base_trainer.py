@@ -624,14 +624,20 @@ def test_training_step_that_returns_something_else_is_refused(tmp_path, output, 
         build(tmp_path, Wrong, max_steps=1).train(loader())
 
 
-def test_missing_optimizer_and_bad_accumulation_are_told_together(tmp_path):
+def test_everything_that_is_missing_for_training_is_told_before_it_starts(tmp_path):
     class Manual(BaseTrainer):
         automatic_optimization = False
 
     trainer = Manual(model(), config={"gradient_accumulation_steps": 2}, exp_dir=tmp_path)
     with pytest.raises(ConfigError) as error:
-        trainer.train(loader())
-    assert len(error.value.problems) == 2
+        trainer.train(loader(), loader())
+    assert [problem.split(":")[0] for problem in error.value.problems] == [
+        "training_step",
+        "validation_step",
+        "optimizer",
+        "gradient_accumulation_steps",
+    ]
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_setting_is_refused_with_a_suggestion(tmp_path):

@@ -40,7 +40,7 @@ def read_16k(path: Path) -> Waveform:
     if path.suffix == ".g722":
         return highpass(_read_g722(path))
     channels, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    waveform = channels.mean(1)
+    waveform: Waveform = channels.mean(1)
     if len(waveform) == 0:
         return waveform
     if sample_rate != SAMPLE_RATE:
@@ -151,7 +151,8 @@ def to_level(noise: Waveform) -> Waveform:
 
 def limit_peak(waveform: Waveform) -> Waveform:
     """Turn down what would exceed 0.97."""
-    return waveform * min(1.0, PEAK / (np.abs(waveform).max() + 1e-9))
+    limited: Waveform = waveform * min(1.0, PEAK / (np.abs(waveform).max() + 1e-9))
+    return limited
 
 
 def write_16k(path: Path, waveform: Waveform) -> None:
