@@ -1,15 +1,18 @@
-"""The file operations of the checkpoint store, each flushed to the disk. Nothing else in the store touches files.
+"""Files and folders that are complete or not there, and stay so when the power goes.
 
-One small module, so that a test can let the n-th operation fail, for every n.
+The checkpoint store touches files through these functions only, so that a test can let the n-th operation fail, for
+every n.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -26,8 +29,8 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def flush_folder(path: Path) -> None:
-    """Flush the list of names in a folder, without which new files may be gone after a power cut."""
+def flush(path: Path) -> None:
+    """Flush a file, or the list of names in a folder, without which new files may be gone after a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -38,14 +41,26 @@ def flush_folder(path: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Give a file or folder its name; at once or not at all."""
     source.replace(target)
-    flush_folder(target.parent)
+    flush(target.parent)
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file that is complete or as it was before."""
-    staged = path.with_name(f".{path.name}.partial")
-    write_file(staged, content)
-    rename(staged, path)
+    with replaced(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it takes that name if the block succeeds, and is removed if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        flush(partial)
+        rename(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def point(link: Path, target: str) -> None:

@@ -3,10 +3,10 @@
 AudioZENError               exit code 1: the run failed
 ├── RequestError            exit code 2: what was asked for is wrong; nothing was started
 │   └── ConfigError         all problems of one experiment file, or of one set of settings
-├── AudioError              a sound file that cannot be read or written
+├── AudioError              sound that cannot be read, written, mixed or resampled
 ├── ManifestError           a list of sound files with something wrong in it
 ├── ShapeError              tensors that do not fit together
-├── MetricError             a metric that is undefined for this pair of signals (strict mode)
+├── MetricError             a metric that is undefined for this pair of signals (strict mode), or not installed
 ├── CheckpointError         a checkpoint that is missing, damaged or does not fit
 ├── TrainingError           training cannot go on, or a hook returned what it must not
 └── Preempted               exit code 75: stopped by a signal with everything saved
@@ -48,7 +48,7 @@ class ConfigError(RequestError):
 
 
 class AudioError(AudioZENError):
-    """A sound file that cannot be read or written. The text names the file and the reason."""
+    """Sound that cannot be read, written, mixed or resampled. The text names the file and the reason."""
 
 
 class ManifestError(AudioZENError):
@@ -60,7 +60,7 @@ class ShapeError(AudioZENError, ValueError):
 
 
 class MetricError(AudioZENError):
-    """A metric that is undefined for this pair of signals; raised only in strict mode.
+    """A metric that has no value: undefined for this pair of signals (raised only in strict mode), or not installed.
 
     Args:
         reason: a short machine-readable word, such as ``"silent_reference"``.

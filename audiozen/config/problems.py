@@ -74,12 +74,17 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key {key}; {suggestion(key, known)}"
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant, or None if none is near."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return near[0] if near else None
+
+
 def suggestion(name: str, known: Iterable[str], what: str = "known keys") -> str:
     """What was meant: "did you mean 'x'?" where something is near, else all that is known."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    if near := nearest(name, names):
+        return f"did you mean {near!r}?"
     return f"{what}: {', '.join(names)}" if names else f"{what}: none"
 
 

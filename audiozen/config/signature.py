@@ -7,7 +7,7 @@ import typing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from audiozen.config.problems import unknown_key
+from audiozen.config.problems import nearest, unknown_key
 from audiozen.config.values import describe, fits, show
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def signature_problems(
     unknown = [] if _is_open(signature) else [key for key in args if key not in named]
     problems = [unknown_key(key, named) for key in unknown]
     problems += mistyped(target, {key: args[key] for key in args if key in named})
-    return problems if allow_missing else problems + missing(named, {*args, *offered})
+    # A misspelt argument is one mistake, so the one that was meant does not count as missing.
+    meant = {near for key in unknown if (near := nearest(key, named))}
+    return problems if allow_missing else problems + missing(named, {*args, *offered, *meant})
 
 
 def mistyped(target: Callable[..., Any], args: Mapping[str, Any]) -> list[str]:

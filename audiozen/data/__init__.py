@@ -1,0 +1,1 @@
+"""Sound on the disk to batches: files, manifests, mixing, and samples that can be repeated."""

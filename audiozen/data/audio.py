@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiozen.durable_files import replaced
 from audiozen.errors import AudioError
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ def write_audio(
     samples = torch.as_tensor(waveform).detach().to("cpu", torch.float32)
     subtype = _subtype(path, samples)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as partial:
             soundfile.write(
                 partial, samples.numpy().T, sample_rate, subtype, format=path.suffix[1:].upper()
@@ -162,17 +162,6 @@ def find_audio(folder: str | Path) -> list[Path]:
     if not Path(folder).is_dir():
         raise AudioError(f"cannot look for audio in {folder}: there is no such folder")
     return sorted(_walk(Path(folder)), key=lambda path: path.parts)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its place where no exception is raised."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiozen.acoustics.level import is_silent
-from audiozen.data.audio import audio_info, find_audio, read_audio, replaced
+from audiozen.data.audio import audio_info, find_audio, read_audio
+from audiozen.durable_files import replaced
 from audiozen.errors import AudioError, ManifestError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Models that more than one recipe uses, one per file."""

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from audiozen.durable_files import replaced
 from audiozen.errors import AudioZENError
-from audiozen.tracking._files import replacing
 from audiozen.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ class JsonlTracker(Tracker):
         """
         self._file.close()
         try:
-            with self.path.open("rb") as old, replacing(self.path) as new:
+            with (
+                self.path.open("rb") as old,
+                replaced(self.path) as partial,
+                partial.open("wb") as new,
+            ):
                 for number, line in enumerate(old, start=1):
                     if _parsed(line, self.path, number)["step"] <= step:
                         new.write(line)

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from audiozen.durable_files import replaced
 from audiozen.errors import AudioZENError
-from audiozen.tracking._files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ def write_csv(path: Path | str, records: Sequence[Mapping[str, Any]]) -> None:
     path = Path(path)
     columns = _columns(records)
     rows = [[_cell(path, column, record.get(column)) for column in columns] for record in records]
-    with replacing(path) as file:
+    with replaced(path) as partial, partial.open("wb") as file:
         for row in [[_quoted(column) for column in columns], *rows] if columns else []:
             file.write((",".join(row) + "\n").encode())
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +27,7 @@ from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.data.loader import TrainingLoader
 from audiozen.engine import Engine
 from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
-from audiozen.trainer.checkpoint import CheckpointStore
+from audiozen.trainer.checkpoint import CheckpointStore, Moment
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
 from audiozen.trainer.epoch_output import EpochOutput, check_losses, means
@@ -177,6 +177,7 @@ class BaseTrainer:
         self.validation_dataloaders: list[Any] = []
         self.is_last_step_of_epoch = False
         self._wrapped: dict[str, nn.Module] = {}
+        self._loaded: Moment | None = None
         if acoustics is not None:
             self._adopt(acoustics)
 
@@ -243,10 +244,11 @@ class BaseTrainer:
             validation_epoch_output: one list per dataloader, with one entry per batch in dataset order.
         """
         table = ScoreTable(self.datasets, validation_epoch_output)
-        table.write(self.metrics_dir, self._table_name())
+        name = self.stage if self.stage == "test" else f"{self.stage}_{self.weights.name}"
+        table.write(self.metrics_dir, name)
         for name, value in table.means().items():
             self.log(f"{self.stage}/{name}", value)
-        if self.stage == "test":
+        if not self._wrapped:
             self.console.show(table.text())
         return score_of(table.overall(), self.config.best_metric)
 
@@ -422,12 +424,13 @@ class BaseTrainer:
 
             def after_batch() -> None:
                 progress.advance(1)
-                self._stop_if_asked()
+                if self.world_size == 1:  # several processes have different numbers of batches
+                    self._stop_if_asked()
 
             outputs = run_step(counted_step, dataloaders, self.engine, seed=self.config.seed)
             collected = collect(outputs, len(dataloaders), self.engine, after_batch)
             score = epoch_end(collected) if self.is_main_process else None
-            self.session.write(step=self.state.step, epoch=self.state.epoch)
+            self.session.write(step=self.weights.step, epoch=self.weights.epoch)
         return self._check_score(self.engine.broadcast(score), epoch_end)
 
     @contextmanager
@@ -436,18 +439,17 @@ class BaseTrainer:
     ) -> Iterator[Any]:
         """Bare models in eval mode, without gradients; afterwards everything but the weights is as it was."""
         before = self.stage, self.model, self.datasets
-        weights: AbstractContextManager[None] = self.averaging.applied()
-        if ckpt_path is not None:
-            self.load_checkpoint(ckpt_path)
-            weights = nullcontext()
-        self.stage, self.model = stage, unnamed(self.modules)
-        self.datasets = dataset_names(dataloaders)
         with ExitStack() as stack:
             stack.enter_context(self.session.opened())
+            if ckpt_path is None:
+                stack.enter_context(self.averaging.applied())
+            else:
+                self.load_checkpoint(ckpt_path)
             stack.enter_context(torch.no_grad())
             stack.enter_context(preserved_generators(self.device))
-            stack.enter_context(weights)
             stack.enter_context(evaluation_mode(self.modules.values()))
+            self.stage, self.model = stage, unnamed(self.modules)
+            self.datasets = dataset_names(dataloaders)
             seed_process(self.config.seed, self.rank)
             total = total_length(dataloaders)
             try:
@@ -530,7 +532,7 @@ class BaseTrainer:
         """
         if self.batch_idx < self.config.num_audio_samples:
             key = f"{self.stage}/{name}"
-            step = self.state.step
+            step = self.weights.step
             self.tracker.log_audio(key, waveform, sample_rate, step=step)
             self.tracker.log_spectrogram(key, waveform, sample_rate, step=step)
 
@@ -604,6 +606,7 @@ class BaseTrainer:
             CheckpointError: it is missing, damaged, or of another model.
         """
         path = self.store.find(ckpt_path)
+        moment = self.store.read_moment(path)
         weights = self.store.load_models(path)
         if set(weights) != set(self.modules):
             raise CheckpointError(
@@ -611,6 +614,7 @@ class BaseTrainer:
             )
         for name, module in self.modules.items():
             load_into(module, weights[name], f"{path}, model {name!r}" if name else path)
+        self._loaded = moment
         logger.info("weights of %s", path)
         return path
 
@@ -660,6 +664,12 @@ class BaseTrainer:
 
     # ---- the small questions ----------------------------------------------------------------------------
 
+    @property
+    def weights(self) -> Moment:
+        """When the weights in the model were made."""
+        state = self.state
+        return self._loaded or Moment(state.checkpoint_name, state.epoch, state.step)
+
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
         return self.end.reached(self.state)
@@ -673,9 +683,6 @@ class BaseTrainer:
 
     def _learning_rates(self) -> dict[str, float]:
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
-
-    def _table_name(self) -> str:
-        return self.stage if self.stage == "test" else f"{self.stage}_{self.state.checkpoint_name}"
 
     # ---- around the loops ---------------------------------------------------------------------------------
 
@@ -697,6 +704,7 @@ class BaseTrainer:
                 seed_process(self.config.seed, self.rank)
             if self.resume:
                 self.resume_training()
+            self._loaded = None
             self._wrapped = {k: self.engine.prepare(m) for k, m in self.modules.items()}
             self.model = unnamed(self._wrapped)
             try:
@@ -704,7 +712,7 @@ class BaseTrainer:
                     self.validate_checkpoint()
                 yield loader
             finally:
-                self.model = unnamed(self.modules)
+                self.model, self._wrapped = unnamed(self.modules), {}
 
     def _check_request(self) -> None:
         problems = []

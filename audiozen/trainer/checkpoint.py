@@ -22,7 +22,7 @@ import logging
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -42,6 +42,20 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 TRAINING_STATE = "training_state"
+
+
+class Moment(NamedTuple):
+    """When a checkpoint was taken.
+
+    Attributes:
+        name: of its folder.
+        epoch: the epoch in progress, or the one that had just ended.
+        step: steps made so far.
+    """
+
+    name: str
+    epoch: int
+    step: int
 
 
 class CheckpointStore:
@@ -66,17 +80,28 @@ class CheckpointStore:
 
     def names(self) -> list[str]:
         """Names of the complete checkpoints, oldest first. One with a damaged manifest is told and left out."""
-        moments = {}
-        for path in self.root.glob(f"[!.]*/{MANIFEST}"):
-            if not path.parent.is_symlink():
+        moments = []
+        for manifest in self.root.glob(f"[!.]*/{MANIFEST}"):
+            path = manifest.parent
+            if not path.is_symlink():
                 try:
-                    manifest = read_json(path)
-                    moments[path.parent.name] = (manifest["step"], manifest["epoch"])
-                except (CheckpointError, KeyError, TypeError) as error:
-                    logger.warning(
-                        "%s is left aside, its manifest is damaged: %s", path.parent, error
-                    )
-        return sorted(moments, key=lambda name: (*moments[name], name))
+                    moments.append(self.read_moment(path))
+                except CheckpointError as error:
+                    logger.warning("%s is left aside: %s", path, error)
+        moments.sort(key=lambda moment: (moment.step, moment.epoch, moment.name))
+        return [moment.name for moment in moments]
+
+    def read_moment(self, path: Path) -> Moment:
+        """When the checkpoint in a folder was taken.
+
+        Raises:
+            CheckpointError: its manifest is missing or damaged.
+        """
+        manifest = read_json(path / MANIFEST)
+        try:
+            return Moment(path.name, int(manifest["epoch"]), int(manifest["step"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path / MANIFEST} lacks epoch or step") from error
 
     def find(self, which: str | Path) -> Path:
         """Folder of a checkpoint.
@@ -168,7 +193,7 @@ class CheckpointStore:
         durable_files.make_folder(staged)
         for name, content in files.items():
             durable_files.write_file(staged / name, content)
-        durable_files.flush_folder(staged)
+        durable_files.flush(staged)
         if target.exists():
             durable_files.remove_folder(target)
         durable_files.rename(staged, target)

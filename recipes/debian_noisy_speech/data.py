@@ -121,10 +121,10 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         snr_db: tuple[float, float] = (-5.0, 20.0),
         level_dbfs: tuple[float, float] = (-35.0, -15.0),
         speech_augmentation: float = 0.8,
-        noise_augmentation: float = 0.5,
-        second_noise: float = 0.5,
-        synthetic_noise: float = 0.1,
-        babble: float = 0.1,
+        noise_augmentation: float = 0.3,
+        second_noise: float = 0.3,
+        synthetic_noise: float = 0.05,
+        babble: float = 0.05,
         keep_in_memory: bool = True,
     ) -> None:
         folder = PACK if root is None else Path(root)

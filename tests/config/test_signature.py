@@ -76,3 +76,12 @@ def test_parameters_of_bases_are_found_through_kwargs() -> None:
     parameters, is_open = parameters_through_bases(OpenEncoder)
     assert set(parameters) == {"depth", "width", "kind", "other", "eps"}
     assert not is_open
+
+
+def test_misspelt_argument_is_one_problem_and_not_a_missing_one_besides():
+    def scale(gain: float, offset: float): ...
+
+    assert signature_problems(scale, {"gian": 1.0}) == [
+        "unknown key gian; did you mean 'gain'?",
+        "offset: missing, and it has no default",
+    ]

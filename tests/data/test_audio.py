@@ -10,10 +10,10 @@ from audiozen.data.audio import (
     audio_info,
     find_audio,
     read_audio,
-    replaced,
     resample,
     write_audio,
 )
+from audiozen.durable_files import replaced
 from audiozen.errors import AudioError
 
 STEP_16_BIT = 2.0**-15

@@ -141,7 +141,7 @@ def test_outcome_of_a_validation_is_added(store):
     assert store.verify(path) == []
 
 
-OPERATIONS = ["make_folder", "write_file", "flush_folder", "rename", "point", "remove_folder"]
+OPERATIONS = ["make_folder", "write_file", "flush", "rename", "point", "remove_folder"]
 
 
 def run_failing_at(n: int, store: CheckpointStore, monkeypatch) -> bool:

@@ -7,9 +7,6 @@ from torch import Tensor, nn
 
 from audiozen.acoustics import STFT, erb_bands
 
-# Keeps the logarithm of a silent band finite; 1e-4 lies 80 dB below a spectrum of magnitude 1.
-FLOOR = 1e-4
-
 
 class BandGainGRU(nn.Module):
     """Waveform → log magnitudes of ERB bands → GRU → one gain in (0, 1) per band and frame → waveform.
@@ -26,8 +23,7 @@ class BandGainGRU(nn.Module):
         hidden_size: width of the network.
     """
 
-    to_bands: Tensor  # (freq, bands)
-    to_bins: Tensor  # (bands, freq)
+    bands: Tensor  # (freq, bands)
 
     def __init__(
         self,
@@ -40,9 +36,7 @@ class BandGainGRU(nn.Module):
     ) -> None:
         super().__init__()
         self.stft = STFT(n_fft, hop_length, win_length, window="sqrt_hann")
-        bands_FK = erb_bands(num_bands, n_fft, sample_rate)
-        self.register_buffer("to_bands", bands_FK / bands_FK.sum(0), persistent=False)
-        self.register_buffer("to_bins", bands_FK.T.contiguous(), persistent=False)
+        self.register_buffer("bands", erb_bands(num_bands, n_fft, sample_rate), persistent=False)
         self.norm = nn.LayerNorm(num_bands)
         self.encoder = nn.Linear(num_bands, hidden_size)
         self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True)
@@ -52,8 +46,9 @@ class BandGainGRU(nn.Module):
         """Enhance ``noisy`` of shape ``(batch, time)``; the result has the same shape."""
         # B batch, T frames, F bins, K bands
         spec_BTF = self.stft(noisy).transpose(1, 2)
-        features_BTK = torch.log10(spec_BTF.abs() @ self.to_bands + FLOOR)
+        means_BTK = spec_BTF.abs() @ (self.bands / self.bands.sum(0))
+        features_BTK = torch.log10(means_BTK + 1e-4)  # a silent band stays finite
         hidden, _ = self.gru(torch.relu(self.encoder(self.norm(features_BTK))))
-        gains_BTF = torch.sigmoid(self.decoder(hidden)) @ self.to_bins
+        gains_BTF = torch.sigmoid(self.decoder(hidden)) @ self.bands.T
         enhanced_BFT = (spec_BTF * gains_BTF).transpose(1, 2)
         return self.stft.inverse(enhanced_BFT, length=noisy.shape[-1])
