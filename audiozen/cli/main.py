@@ -82,4 +82,5 @@ def _tell(error: AudioZENError) -> None:
         time.sleep(GRACE)
     else:
         notes = getattr(error, "__notes__", [])
-        typer.echo("\n  ".join([f"error: {error}", *notes]), err=True)
+        text = str(error) if isinstance(error, Preempted) else f"error: {error}"
+        typer.echo("\n  ".join([text, *notes]), err=True)

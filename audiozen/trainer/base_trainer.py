@@ -409,8 +409,12 @@ class BaseTrainer:
     ) -> Iterator[BatchOutput]:
         """As :meth:`predict`, but hands out what each ``predict_step`` returned."""
         dataloaders = as_dataloaders(dataloaders)
-        with self._evaluating("predict", dataloaders, ckpt_path):
-            yield from run_step(self.predict_step, dataloaders, self.engine, seed=self.config.seed)
+        with self._evaluating("predict", dataloaders, ckpt_path) as progress:
+            for output in run_step(
+                self.predict_step, dataloaders, self.engine, seed=self.config.seed
+            ):
+                yield output
+                progress.advance(1)
 
     def _evaluate(
         self, stage: str, step: Any, epoch_end: Any, dataloaders: Any, ckpt_path: str | Path | None
