@@ -1,12 +1,12 @@
 """The trainer: what a recipe writes (hooks), and the loops around it.
 
-class Trainer(BaseTrainer):
-    def training_step(self, batch, batch_idx):
-        noisy, clean = batch
-        return self.loss_function(self.model(noisy), clean)
+    class Trainer(BaseTrainer):
+        def training_step(self, batch, batch_idx):
+            noisy, clean = batch
+            return self.loss_function(self.model(noisy), clean)
 
-trainer = Trainer(model, optimizer, loss_function, config={"max_epochs": 10}, exp_dir="exp/first")
-trainer.train(train_dataloader)
+    trainer = Trainer(model, optimizer, loss_function, config={"max_epochs": 10}, exp_dir="exp/first")
+    trainer.train(train_dataloader)
 """
 
 from __future__ import annotations
@@ -171,6 +171,7 @@ class BaseTrainer:
         self.stop_signals = StopSignals()
         self.grad_norm: Tensor | float = 0.0
         self.learning_rates: dict[str, float] = {}
+        self.latest_losses: Callable[[], dict[str, float]] = dict
         self.stage = "train"
         self.batch_idx = 0
         self.datasets: list[str] = []
@@ -236,8 +237,7 @@ class BaseTrainer:
     def validation_epoch_end(self, validation_epoch_output: list[list[Any]]) -> float:
         """The score of this validation. Called once, on the main process.
 
-        By default, takes one record per signal from the steps, writes them to ``metrics/*.csv``, logs the mean
-        of each
+        By default, takes one record per signal from the steps, writes them to ``metrics/*.csv``, logs the mean of each
         metric, and returns that of ``best_metric`` over the signals of all dataloaders.
 
         Args:
@@ -272,8 +272,7 @@ class BaseTrainer:
 
         Args:
             train_dataloader: batches of the training data.
-            validation_dataloaders: one dataloader, or several. None of them: nothing is validated, and
-            ``best`` follows
+            validation_dataloaders: one dataloader, or several. Without any, nothing is validated, and ``best`` follows
                 ``latest``.
 
         Raises:
@@ -311,11 +310,11 @@ class BaseTrainer:
         total = count_steps(loader.num_positions, loader, group_size)
         first = count_steps(state.position, loader, group_size)
         with self.console.progress(f"epoch {state.epoch}", total, initial=first or 0) as progress:
-            while following is not None and not self.end.reached_max_steps(state):
+            while following is not None and not self.is_finished():
                 group, following = following, next(groups, None)
                 self.is_last_step_of_epoch = following is None
                 yield group
-                progress.advance(1, partial(self.training_epoch_output.latest, len(group)))
+                progress.advance(1, self.latest_losses)
 
     def update(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
@@ -330,6 +329,7 @@ class BaseTrainer:
         if self.automatic_optimization:
             self._clip_step_schedule(list(self.optimizers.values()))
         self.averaging.update()
+        self.latest_losses = partial(self.training_epoch_output.latest, len(micro_batches))
         self.state.step += 1
         self.state.position += num_samples
         self.state.epoch_is_finished = self.is_last_step_of_epoch
@@ -355,12 +355,13 @@ class BaseTrainer:
         self._stop_if_asked()
 
     def save_and_validate(self, *, saves: bool, validates: bool) -> None:
-        """Write a checkpoint; score the weights in it, and record the outcome beside it."""
+        """Write a checkpoint; score the weights in it, and record the outcome beside it. Each once per step."""
         validates = validates and bool(self.validation_dataloaders)
-        self.state.validation_is_pending = validates
-        if saves or validates:
+        if self.state.saved_step != self.state.step and (saves or validates):
+            self.state.validation_is_pending = validates
             self.save_checkpoint()
-        if validates:
+        if self.state.validated_step != self.state.step and validates:
+            self.state.validation_is_pending = True
             self.validate_checkpoint()
 
     def validate_checkpoint(self) -> None:
@@ -476,9 +477,8 @@ class BaseTrainer:
     def optimizer_step(self, *optimizers: Optimizer | str) -> None:
         """Clip the gradients of these optimizers together, let them step, and advance their schedules.
 
-        Their gradients are zeroed afterwards. Those that this backward pass left in the weights of *other*
-        optimizers are
-        not: where one network is trained through another, zero the other's before its own backward pass.
+        Their gradients are zeroed afterwards. Those that a backward pass leaves in the weights of *other* optimizers
+        are not: where one network is trained through another, zero the other's before its own backward pass.
 
         Args:
             optimizers: themselves or their names.
@@ -513,14 +513,16 @@ class BaseTrainer:
     def log(self, name: str, value: Tensor | float) -> None:
         """Write a number to the trackers.
 
-        In ``training_step`` it is written with the losses, every ``log_interval`` steps; elsewhere when the
-        hook has ended.
+        In ``training_step`` it is written with the losses of every ``log_interval``-th step, and forgotten in the
+        others; elsewhere it is written when the hook has ended.
 
         Args:
             name: a name with a ``/`` is taken as it is; others are put into the group of what is going on (``train``,
                 ``train_epoch``, ``valid``, ``test``).
             value: a number, or a tensor with one element.
         """
+        if self.stage == "train" and self._is_quiet_step():
+            return
         key = name if "/" in name else f"{self.stage}/{name}"
         self.session.keep(key, value.detach() if isinstance(value, Tensor) else value)
 
@@ -542,11 +544,11 @@ class BaseTrainer:
 
     def _log_losses(self) -> None:
         self._check_finite()
-        for name, value in self.training_epoch_output.latest().items():
-            self.log(name, value)
-        self.log("grad_norm", self.grad_norm)
+        scalars = {**self.latest_losses(), "grad_norm": self.grad_norm}
         for name, learning_rate in self.learning_rates.items():
-            self.log(f"lr_{name}" if name else "lr", learning_rate)
+            scalars[f"lr_{name}" if name else "lr"] = learning_rate
+        for name, value in scalars.items():
+            self.session.keep(f"train/{name}", value)
         self.session.write(step=self.state.step, epoch=self.state.epoch)
 
     def _call_training_epoch_end(self) -> None:
@@ -580,6 +582,7 @@ class BaseTrainer:
         """Write everything that is needed to go on from here."""
         self._check_finite()
         self.tracker.flush()
+        self.state.saved_step = self.state.step
         generators = self.engine.gather(generators_state(self.device))
         name = self.state.checkpoint_name
         if self.is_main_process:
@@ -681,6 +684,10 @@ class BaseTrainer:
     def _overrides(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
 
+    def _is_quiet_step(self) -> bool:
+        """Whether the step that is being made is one that is not logged."""
+        return (self.state.step + 1) % self.config.log_interval != 0
+
     def _timed_schedulers(self) -> list[LRScheduler]:
         following = self.score_followers.schedulers
         return [s for name, s in self.lr_schedulers.items() if name not in following]
@@ -703,7 +710,7 @@ class BaseTrainer:
         with self.session.opened(), self.stop_signals:
             logger.info("training on %s", self.engine.describe())
             if loader.inexact:
-                logger.info("%s", loader.inexact)
+                logger.info("the train dataloader is used as it is: %s", loader.inexact)
             if self.state.step == 0:
                 seed_process(self.config.seed, self.rank)
             if self.resume:
@@ -730,6 +737,13 @@ class BaseTrainer:
             problems.append(
                 "gradient_accumulation_steps: must be 1 where training_step calls optimizer_step itself"
             )
+        mode = "max" if self.config.higher_is_better else "min"
+        for name, scheduler in self.score_followers.schedulers.items():
+            if self.validation_dataloaders and scheduler.mode != mode:
+                problems.append(
+                    f"lr_scheduler{name and '.'}{name}: mode {scheduler.mode!r} contradicts higher_is_better = "
+                    f"{str(self.config.higher_is_better).lower()}; set it to {mode!r}"
+                )
         if problems:
             raise ConfigError(type(self).__name__, problems)
         if not self.resume and self.state.step == 0 and (names := self.store.names()):
@@ -740,7 +754,7 @@ class BaseTrainer:
 
     def _stop_if_asked(self) -> None:
         if self.engine.any(self.stop_signals.received is not None):
-            if not self.state.validation_is_pending:
+            if self.state.saved_step != self.state.step:
                 self.save_checkpoint()
             raise Preempted(
                 f"stopped by {self.stop_signals.received or 'a signal to another process'} at epoch "

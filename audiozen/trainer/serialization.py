@@ -3,9 +3,9 @@
     document, tensors = flatten(optimizer.state_dict())
     optimizer.load_state_dict(unflatten(document, tensors))
 
-JSON holds numbers, strings and structure; what it cannot hold is wrapped: ``{"$tensor": "key"}``, ``{"$tuple":
-[...]}``,
-``{"$dict": [[key, value], ...]}`` (keys that are no strings), ``{"$float": "nan"}``, ``{"$array": ...}``.
+JSON holds numbers, strings and structure; what it cannot hold is wrapped: ``{"$tensor": "key"}``,
+``{"$tuple": [...]}``, ``{"$dict": [[key, value], ...]}`` (keys that are no strings), ``{"$float": "nan"}``,
+``{"$array": ...}``.
 """
 
 from __future__ import annotations

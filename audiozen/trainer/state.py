@@ -30,6 +30,11 @@ class TrainerState:
     num_skipped_steps: int = 0
     """Steps left out because a gradient was not finite."""
 
+    saved_step: int = 0
+    """Step of the newest checkpoint."""
+    validated_step: int = 0
+    """Step of the weights that were validated last."""
+
     best_score: float | None = None
     """Best score so far. None before the first that is a number."""
     best_checkpoint: str | None = None
@@ -49,6 +54,7 @@ class TrainerState:
 
     def add_score(self, score: float, checkpoint: str, *, higher_is_better: bool) -> bool:
         """Take note of a validation; True if its score is the best so far. NaN never is."""
+        self.validated_step = self.step
         improves = not math.isnan(score) and (
             self.best_score is None
             or (score > self.best_score if higher_is_better else score < self.best_score)

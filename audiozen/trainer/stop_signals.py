@@ -29,12 +29,14 @@ class StopSignals:
         self._before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> Self:
+        self.received = None
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._take_note) for number in SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         self._restore()
+        self.received = None
 
     def _take_note(self, number: int, frame: FrameType | None) -> None:
         del frame

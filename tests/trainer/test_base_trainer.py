@@ -221,6 +221,18 @@ def test_compiled_model_trains_as_the_bare_one(tmp_path):
     assert not hasattr(compiled.model, "_orig_mod")
 
 
+def test_logged_losses_are_means_over_the_micro_batches_of_a_step(tmp_path):
+    class Counting(Regression):
+        def training_step(self, batch, batch_idx):
+            self.log("twice", 2.0 * batch_idx)
+            return {"loss": super().training_step(batch, batch_idx), "number": batch_idx}
+
+    trainer = build(tmp_path, Counting, max_epochs=1, gradient_accumulation_steps=2, log_interval=2)
+    trainer.train(loader(24))  # micro-batches 0 1 | 2 3 | 4 5
+    assert trainer.tracker.values("train/number") == {2: 2.5}
+    assert trainer.tracker.values("train/twice") == {2: 6.0}
+
+
 # ---- where training ends --------------------------------------------------------------------
 
 
@@ -252,6 +264,18 @@ def test_patience_stops_after_so_many_validations_without_a_better_score(tmp_pat
     assert trainer.state.epoch == 4
     assert trainer.state.best_checkpoint == "epoch_0002"
     assert (trainer.checkpoints_dir / "best").resolve().name == "epoch_0002"
+
+
+def test_patience_that_runs_out_inside_an_epoch_stops_there_and_validates_once(tmp_path):
+    trainer = scored(
+        tmp_path, [2.0, 3.0, 3.0], max_epochs=10, patience=2, validation_interval={"steps": 1}
+    )
+    trainer.train(loader(), loader(4))
+    assert (trainer.state.step, trainer.scores) == (3, [])
+    assert trainer.store.names()[-1] == "epoch_0001_step_00000003"
+    again = scored(tmp_path, [], max_epochs=10, patience=2, resume=True)
+    again.train(loader(), loader(4))
+    assert again.state.step == 3
 
 
 def test_resuming_a_finished_run_does_nothing(tmp_path):
@@ -308,6 +332,15 @@ def test_best_follows_the_direction(tmp_path, higher_is_better, scores, best):
     trainer = scored(tmp_path, scores, max_epochs=3, higher_is_better=higher_is_better)
     trainer.train(loader(), loader(4))
     assert (trainer.checkpoints_dir / "best").resolve().name == best
+
+
+def test_plateau_schedule_of_the_wrong_direction_is_refused(tmp_path):
+    def plateau(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="min")
+
+    trainer = build(tmp_path, scheduler=plateau, higher_is_better=True)
+    with pytest.raises(ConfigError, match="lr_scheduler: mode 'min' contradicts higher_is_better"):
+        trainer.train(loader(), loader(4))
 
 
 def test_nan_score_never_becomes_best_and_is_told(tmp_path, caplog):

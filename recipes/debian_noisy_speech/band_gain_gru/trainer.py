@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audiozen.data.audio import write_audio
 from audiozen.metrics import Scorer
 from audiozen.trainer.base_trainer import BaseTrainer
 
-if TYPE_CHECKING:
-    CHEAP = ["si_sdr", "stoi"]
+CHEAP = ["si_sdr", "stoi"]
 ALL = ["si_sdr", "pesq_wb", "stoi", "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"]
 
 
