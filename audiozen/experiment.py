@@ -1,5 +1,7 @@
 """From an experiment file to objects and folders. The only place that builds everything.
 
+::
+
     experiment = Experiment.from_file("recipes/corpus/model/baseline.toml", ["trainer.args.max_epochs=2"])
     trainer = experiment.build_trainer()
     trainer.train(experiment.train_dataloader(), experiment.validation_dataloaders())

@@ -1,5 +1,7 @@
 """What users need to test a recipe: tiny signals, a tiny model, a tracker that remembers.
 
+::
+
     tracker = RecordingTracker()
     trainer = Trainer(TinyEnhancer(), ..., config={"max_steps": 2}, exp_dir=tmp_path, tracker=tracker)
     trainer.train(DataLoader(NoisyTones(8), batch_size=2))

@@ -1,5 +1,7 @@
 """From a user's dataloader to batches that are the same for any number of workers and processes.
 
+::
+
     loader = TrainingLoader(DataLoader(dataset, batch_size=8, shuffle=True, num_workers=2), seed=0)
     for batch in loader.batches(epoch=3, start=800):  # goes on where 800 samples were consumed
         ...

@@ -1,5 +1,7 @@
 """The trainer: what a recipe writes (hooks), and the loops around it.
 
+::
+
     class Trainer(BaseTrainer):
         def training_step(self, batch, batch_idx):
             noisy, clean = batch
