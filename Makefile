@@ -5,6 +5,8 @@ PYTHON ?= python3
 export PYTHON
 INPUTS := scripts/setup.sh constraints.txt pyproject.toml
 DEMO := recipes/debian_noisy_speech/band_gain_gru/baseline.toml
+RESULT := exp/band_gain_gru/metrics/test.txt
+BEST := exp/band_gain_gru/checkpoints/best/validation.json
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,7 +23,8 @@ setup: .venv/.ready ## build .venv, with everything that training needs
 
 demo: setup ## train a denoiser on recorded speech for three minutes, then test it
 	@.venv/bin/audiozen train $(DEMO) --resume
-	@.venv/bin/audiozen test $(DEMO)
+	@if [ $(RESULT) -nt $(BEST) ]; then cat $(RESULT); else .venv/bin/audiozen test $(DEMO); fi
+	@echo "Listen: exp/band_gain_gru/enhanced/*.wav. Look: .venv/bin/tensorboard --logdir exp/band_gain_gru/tb"
 
 check: .venv/.ready-dev ## lint, format, types
 	.venv/bin/ruff check .

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from audiozen.experiment import Experiment
+    from audiozen.trainer.base_trainer import BaseTrainer
     from audiozen.trainer.checkpoint import CheckpointStore
 
 ConfigFile: TypeAlias = Annotated[
@@ -70,6 +71,13 @@ def require_table(experiment: Experiment, config: Path, table: str) -> None:
     """
     if not getattr(experiment.config, table):
         raise ConfigError(str(config), [f"[{table}] missing; this command needs it"])
+
+
+def tell_score(trainer: BaseTrainer, score: float) -> None:
+    """Say the score, and where tables and sound are."""
+    tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")
+    if trainer.enhanced_dir.is_dir():
+        tell(f"listen to the wav files in {trainer.enhanced_dir}")
 
 
 def is_main_process() -> bool:

@@ -9,7 +9,7 @@ from audiozen.cli.request import (
     read_experiment,
     require_checkpoint,
     require_table,
-    tell,
+    tell_score,
 )
 
 
@@ -24,4 +24,4 @@ def test(  # a command, and no test of pytest's
     checkpoint = require_checkpoint(experiment, ckpt)
     trainer = experiment.build_trainer()
     score = trainer.test(experiment.test_dataloaders(), ckpt_path=checkpoint)
-    tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")
+    tell_score(trainer, score)

@@ -9,7 +9,7 @@ from audiozen.cli.request import (
     read_experiment,
     require_checkpoint,
     require_table,
-    tell,
+    tell_score,
 )
 
 
@@ -20,4 +20,4 @@ def validate(config: ConfigFile, overrides: Overrides = None, ckpt: Checkpoint =
     checkpoint = require_checkpoint(experiment, ckpt)
     trainer = experiment.build_trainer()
     score = trainer.validate(experiment.validation_dataloaders(), ckpt_path=checkpoint)
-    tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")
+    tell_score(trainer, score)

@@ -240,17 +240,19 @@ class BaseTrainer:
         """The score of this validation. Called once, on the main process.
 
         By default, takes one record per signal from the steps, writes them to ``metrics/*.csv``, logs the mean of each
-        metric, and returns that of ``best_metric`` over the signals of all dataloaders.
+        metric, and returns that of ``best_metric`` over the signals of all dataloaders. Outside of training, the table
+        of means is shown, and written to ``metrics/*.txt``.
 
         Args:
             validation_epoch_output: one list per dataloader, with one entry per batch in dataset order.
         """
         table = ScoreTable(self.datasets, validation_epoch_output)
         name = self.stage if self.stage == "test" else f"{self.stage}_{self.weights.name}"
-        table.write(self.metrics_dir, name)
-        for name, value in table.means().items():
-            self.log(f"{self.stage}/{name}", value)
+        table.write_csv(self.metrics_dir, name)
+        for metric, mean in table.means().items():
+            self.log(f"{self.stage}/{metric}", mean)
         if not self._wrapped:
+            table.write_text(self.metrics_dir, name)
             self.console.show(table.text())
         return score_of(table.overall(), self.config.best_metric)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from audiozen.durable_files import replace_file
 from audiozen.errors import TrainingError
 from audiozen.tracking.table import format_summary, summarise, write_csv
 
@@ -32,11 +33,15 @@ class ScoreTable:
     def __init__(self, datasets: Sequence[str], outputs: Sequence[Sequence[Any]]) -> None:
         self.records = {name: records_of(steps) for name, steps in zip(datasets, outputs)}
 
-    def write(self, folder: Path, name: str) -> None:
+    def write_csv(self, folder: Path, name: str) -> None:
         """Write ``NAME_DATASET.csv`` for each dataset, or ``NAME.csv`` where there is only one."""
         for dataset, records in self.records.items():
             stem = name if len(self.records) == 1 else f"{name}_{dataset}"
             write_csv(folder / f"{stem}.csv", records)
+
+    def write_text(self, folder: Path, name: str) -> None:
+        """Write the table of means to ``NAME.txt``."""
+        replace_file(folder / f"{name}.txt", f"{self.text()}\n".encode())
 
     def means(self) -> dict[str, float]:
         """Mean of each metric, called ``DATASET/METRIC`` where there are several datasets."""

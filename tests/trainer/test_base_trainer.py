@@ -391,6 +391,7 @@ def test_default_epoch_end_writes_tables_and_returns_the_mean_over_all_signals(t
             rows.append([float(row["mse"]) for row in csv.DictReader(file)])
     assert [len(table) for table in rows] == [6, 3]
     assert score == pytest.approx(sum(map(sum, rows)) / 9)
+    assert "1 (3 signals)" in (tmp_path / "metrics" / "test.txt").read_text()
     logged = trainer.tracker.values("test/1/mse")
     assert list(logged.values()) == pytest.approx([sum(rows[1]) / 3])
 

@@ -43,7 +43,7 @@ def test_means_by_dataset_and_over_all_signals(tmp_path):
     table = ScoreTable(["seen", "unseen"], [[{"x": [1.0, 2.0]}], [{"x": [6.0]}]])
     assert table.means() == {"seen/x": 1.5, "unseen/x": 6.0}
     assert table.overall() == {"x": 3.0}
-    table.write(tmp_path, "test")
+    table.write_csv(tmp_path, "test")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["test_seen.csv", "test_unseen.csv"]
     assert "seen (2 signals)" in table.text()
 
@@ -51,7 +51,7 @@ def test_means_by_dataset_and_over_all_signals(tmp_path):
 def test_single_dataset_has_short_names(tmp_path):
     table = ScoreTable(["0"], [[{"x": [1.0]}]])
     assert table.means() == {"x": 1.0}
-    table.write(tmp_path, "valid_epoch_0001")
+    table.write_csv(tmp_path, "valid_epoch_0001")
     assert [p.name for p in tmp_path.iterdir()] == ["valid_epoch_0001.csv"]
 
 
