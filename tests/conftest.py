@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
 torch.set_num_threads(1)  # the tests run on all cores already
 
+REQUIREMENTS = {
+    "gpu": (torch.cuda.is_available(), "needs a CUDA device"),
+    "pesq": (find_spec("pesq") is not None, "needs pesq, which a C compiler builds"),
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not torch.cuda.is_available():
+    for marker, (is_met, reason) in REQUIREMENTS.items():
         for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+            if not is_met and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

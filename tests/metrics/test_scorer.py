@@ -20,6 +20,7 @@ def with_silence(pair):
     return estimates, np.stack([pair.reference, np.zeros_like(pair.reference)])
 
 
+@pytest.mark.pesq
 def test_columns_equal_the_functions(pair):
     names = ["stoi", "si_sdr", "pesq_wb", "snr", "estoi", "pesq_nb"]
     columns = Scorer(names)(*pair)
@@ -43,6 +44,7 @@ def test_failure_is_nan_with_a_reason_in_a_column_of_its_own(pair):
     assert math.isnan(columns["si_sdr"][1])
 
 
+@pytest.mark.pesq
 def test_metrics_fail_one_by_one(pair):
     short = [signal[3000:6500] for signal in pair]
     columns = Scorer(["si_sdr", "pesq_wb", "stoi"])(*short)
@@ -110,6 +112,7 @@ def test_rate_at_which_a_metric_is_not_defined_is_refused_before_any_signal():
     Scorer(["si_sdr", "pesq_nb", "stoi"], sample_rate=8000)
 
 
+@pytest.mark.pesq
 def test_sample_rate_reaches_the_metrics(pair):
     at_8000 = Scorer(["pesq_nb"], sample_rate=8000)(*pair)
     assert at_8000 != Scorer(["pesq_nb"], sample_rate=16000)(*pair)
