@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -89,6 +90,7 @@ def weights_hash(trainer: BaseTrainer, which: str = "latest") -> str:
 
 
 def test_clipped_sgd_step_at_lr_1_moves_the_weights_by_the_clip_norm(tmp_path):
+    torch.manual_seed(0)
     net = nn.Linear(4, 2)
     before = [p.detach().clone() for p in net.parameters()]
     trainer = build(
@@ -102,6 +104,29 @@ def test_clipped_sgd_step_at_lr_1_moves_the_weights_by_the_clip_norm(tmp_path):
     moved = torch.cat([(p - q).flatten() for p, q in zip(net.parameters(), before)])
     assert float(trainer.grad_norm) > 1
     assert moved.norm().item() == pytest.approx(0.125, rel=1e-5)
+
+
+def test_clipping_in_fp16_is_of_the_gradient_and_not_of_its_scaled_form(tmp_path):
+    weights = []
+
+    class Watching(Regression):
+        def training_step(self, batch, batch_idx):
+            weights.append(torch.cat([p.detach().flatten() for p in self.model.parameters()]))
+            return super().training_step(batch, batch_idx)
+
+    trainer = build(
+        tmp_path,
+        Watching,
+        optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=1.0),
+        max_steps=6,
+        max_grad_norm=0.125,
+        precision="fp16",
+    )
+    trainer.train(loader())
+    moved = [(b - a).norm().item() for a, b in itertools.pairwise(weights)]
+    # The first scale may be too large for fp16: then it is lowered, and the weights stay.
+    assert moved[-1] == pytest.approx(0.125, rel=1e-5)
+    assert all(m == 0 or m == pytest.approx(0.125, rel=1e-5) for m in moved)
 
 
 def test_without_clipping_the_norm_is_measured_and_logged(tmp_path):
@@ -453,6 +478,25 @@ def test_averaged_weights_are_evaluated_and_published_and_training_is_not_distur
     assert fresh.validate(loader(4), ckpt_path="best") == pytest.approx(scored_in_training)
 
 
+def test_published_weights_are_the_average_over_all_steps(tmp_path):
+    weights = []
+
+    class Watching(Regression):
+        def training_step(self, batch, batch_idx):
+            weights.append(self.model[0].weight.detach().clone())
+            return super().training_step(batch, batch_idx)
+
+    trainer = build(tmp_path, Watching, max_epochs=2, ema_decay=0.5)
+    trainer.train(loader())
+    weights.append(trainer.model[0].weight.detach().clone())
+    average = weights[0]
+    for n, after in enumerate(weights[1:]):
+        decay = min(0.5, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * after
+    published = trainer.store.load_models(trainer.store.find("latest"))[""]["0.weight"]
+    torch.testing.assert_close(published, average)
+
+
 # ---- resume ---------------------------------------------------------------------------------------
 
 
@@ -501,6 +545,43 @@ def test_run_resumed_inside_an_epoch_equals_uninterrupted_run(tmp_path, stop_at)
     resumable(tmp_path / "parts", max_steps=stop_at, gradient_accumulation_steps=2)
     parts = resumable(tmp_path / "parts", max_steps=13, gradient_accumulation_steps=2, resume=True)
     assert weights_hash(parts) == weights_hash(whole)
+
+
+def test_log_of_a_resumed_run_equals_that_of_an_uninterrupted_one(tmp_path):
+    def rows(exp_dir: Path) -> list[tuple[int, str, float]]:
+        lines = (exp_dir / "metrics" / "metrics.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return sorted(
+            (entry["step"], name, value)
+            for entry in entries
+            for name, value in entry.items()
+            if "/" in name
+        )
+
+    def run(exp_dir: Path, *, stops: bool = False, resume: bool = False) -> None:
+        class Stopping(Regression):
+            def training_step(self, batch, batch_idx):
+                if stops and self.state.step == 8:
+                    raise KeyError("power")
+                return super().training_step(batch, batch_idx)
+
+        net = model()
+        trainer = Stopping(
+            net,
+            torch.optim.SGD(net.parameters(), lr=0.1),
+            config={"max_epochs": 3, "higher_is_better": False, "log_interval": 2},
+            exp_dir=exp_dir,
+            resume=resume,
+            console=SilentConsole(),
+        )
+        trainer.train(loader(), loader(4))
+
+    run(tmp_path / "whole")
+    with pytest.raises(KeyError):
+        run(tmp_path / "parts", stops=True)
+    assert max(step for step, _, _ in rows(tmp_path / "parts")) == 8  # beyond the checkpoint
+    run(tmp_path / "parts", resume=True)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
 
 
 def test_number_of_workers_does_not_change_the_weights(tmp_path):
