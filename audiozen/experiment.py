@@ -228,11 +228,18 @@ class Experiment:
 
         ``config.toml`` is an experiment file of its own: it builds the same experiment, from any folder. With several
         processes, one of them calls this.
+
+        Raises:
+            RequestError: the folder cannot be written.
         """
-        self.exp_dir.mkdir(parents=True, exist_ok=True)
-        write_toml(self.exp_dir / "config.toml", self.record())
         facts = environment(self._search_dirs[0]) | {"seed": self.trainer_config.seed}
-        write_json(self.exp_dir / "environment.json", facts)
+        try:
+            write_toml(self.exp_dir / "config.toml", self.record())
+            write_json(self.exp_dir / "environment.json", facts)
+        except OSError as error:
+            raise RequestError(
+                f"{self.exp_dir} cannot be written: {error.strerror}; choose another [meta] save_dir"
+            ) from error
 
     def record(self) -> dict[str, Any]:
         """All settings as tables, with those that the file does not state."""

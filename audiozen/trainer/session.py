@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from audiozen.errors import RequestError
 from audiozen.tracking.console import Console, SilentConsole, configure_logging
 from audiozen.tracking.defaults import default_tracker
 from audiozen.tracking.tracker import Tracker
@@ -49,12 +50,18 @@ class Session:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Show messages and open the trackers; inside of another such context, nothing changes."""
+        """Show messages and open the trackers; inside of another such context, nothing changes.
+
+        Raises:
+            RequestError: the folder of the run cannot be made.
+        """
         if self._is_open:
             yield
             return
         outside = self.tracker
         with ExitStack() as stack:
+            if self._opens_tracker or isinstance(self.console, Console):
+                self._make_folder()
             if isinstance(self.console, Console):
                 name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}.log"
                 stack.enter_context(configure_logging(self.exp_dir / "logs" / name))
@@ -67,6 +74,12 @@ class Session:
             finally:
                 self._is_open = False
                 self.tracker = outside
+
+    def _make_folder(self) -> None:
+        try:
+            self.exp_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{self.exp_dir} cannot be made: {error.strerror}") from error
 
     def keep(self, name: str, value: Tensor | float) -> None:
         """Take note of a number, which stays where it is until it is written."""

@@ -35,8 +35,11 @@ def name_parts(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Stateful]:
 
 
 def take_snapshot(parts: Mapping[str, Stateful]) -> dict[str, Any]:
-    """States of all parts."""
-    return {name: part.state_dict() for name, part in parts.items()}
+    """States of all parts, and of which class each part is."""
+    return {
+        name: {"class": type(part).__name__, "state": part.state_dict()}
+        for name, part in parts.items()
+    }
 
 
 def load_snapshot(
@@ -50,12 +53,17 @@ def load_snapshot(
         where: where it came from, for error texts.
 
     Raises:
-        CheckpointError: the parts are others, or a state does not fit its part.
+        CheckpointError: the parts are others or of another class, or a state does not fit its part.
     """
     if set(parts) != set(snapshot):
         raise CheckpointError(f"{where} holds {sorted(snapshot)}, this run has {sorted(parts)}")
     for name, part in parts.items():
-        load_into(part, snapshot[name], f"{where}, {name}")
+        before, now = snapshot[name]["class"], type(part).__name__
+        if before != now:
+            raise CheckpointError(
+                f"{where}, {name} was a {before} and is a {now} now; use a {before}"
+            )
+        load_into(part, snapshot[name]["state"], f"{where}, {name}")
 
 
 def load_into(part: Stateful, state: Any, where: object) -> None:

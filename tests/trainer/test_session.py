@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 
+from audiozen.errors import RequestError
 from audiozen.testing import RecordingTracker
 from audiozen.tracking.console import Console, SilentConsole
 from audiozen.tracking.tracker import Tracker
@@ -63,3 +64,10 @@ def test_scalars_are_written_once(tmp_path):
     session.write(step=1, epoch=1)
     session.write(step=2, epoch=1)
     assert tracker.scalars == [("loss", 1, 1.0)]
+
+
+def test_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    session = Session(tmp_path / "file" / "exp", None, SilentConsole(), is_main_process=True)
+    with pytest.raises(RequestError, match="exp cannot be made: Not a directory"), session.opened():
+        pass

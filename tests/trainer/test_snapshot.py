@@ -30,7 +30,13 @@ def test_states_are_given_back():
 
 def test_other_parts_are_refused():
     with pytest.raises(CheckpointError, match=r"here holds \['a'\], this run has \['a', 'b'\]"):
-        load_snapshot({"a": adam(), "b": adam()}, {"a": {}}, "here")
+        load_snapshot({"a": adam(), "b": adam()}, take_snapshot({"a": adam()}), "here")
+
+
+def test_part_of_another_class_is_refused():
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(CheckpointError, match="here, optimizer was a Adam and is a SGD now"):
+        load_snapshot({"optimizer": sgd}, take_snapshot({"optimizer": adam()}), "here")
 
 
 def test_state_that_does_not_fit_is_named():
