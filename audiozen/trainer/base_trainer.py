@@ -311,9 +311,12 @@ class BaseTrainer:
                 f"the train dataloader gave no batch in epoch {state.epoch}; is the dataset empty, or "
                 "smaller than a batch with drop_last?"
             )
-        total = count_steps(loader.num_positions, loader, group_size)
         first = count_steps(state.position, loader, group_size)
-        with self.console.progress(f"epoch {state.epoch}", total, initial=first or 0) as progress:
+        total = None
+        if loader.num_positions is not None:
+            whole = count_steps(loader.num_positions, loader, group_size)
+            total = int(min(whole, first + self.end.num_steps_left(state)))
+        with self.console.progress(f"epoch {state.epoch}", total, initial=first) as progress:
             while following is not None and not self.is_finished():
                 group, following = following, next(groups, None)
                 self.is_last_step_of_epoch = following is None

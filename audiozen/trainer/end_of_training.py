@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ class EndOfTraining:
     def reached(self, state: TrainerState) -> bool:
         """Whether the run is over."""
         return (
-            self.reached_max_steps(state)
+            self.num_steps_left(state) <= 0
             or self._reached_max_epochs(state)
             or self._exhausted_patience(state)
         )
 
-    def reached_max_steps(self, state: TrainerState) -> bool:
-        """Whether ``max_steps`` updates have been made; that may be inside an epoch."""
-        return self.max_steps is not None and state.step >= self.max_steps
+    def num_steps_left(self, state: TrainerState) -> float:
+        """Steps until ``max_steps``; infinity where that is not set."""
+        return math.inf if self.max_steps is None else self.max_steps - state.step
 
     def _reached_max_epochs(self, state: TrainerState) -> bool:
         if self.max_epochs is None or not state.epoch_is_finished:

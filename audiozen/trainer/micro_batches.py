@@ -43,8 +43,6 @@ def group_micro_batches(
         yield group
 
 
-def count_steps(num_samples: int | None, loader: TrainingLoader, group_size: int) -> int | None:
-    """Steps that so many samples make; None if it is not known how many there are."""
-    if num_samples is None:
-        return None
+def count_steps(num_samples: int, loader: TrainingLoader, group_size: int) -> int:
+    """Steps that so many samples make."""
     return math.ceil(num_samples / (loader.stride * group_size))

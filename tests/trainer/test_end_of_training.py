@@ -24,3 +24,9 @@ from audiozen.trainer.state import TrainerState
 )
 def test_end(config, state, reached):
     assert EndOfTraining(TrainerConfig(**config)).reached(TrainerState(**state)) is reached
+
+
+def test_steps_left():
+    state = TrainerState(step=3)
+    assert EndOfTraining(TrainerConfig(max_steps=10)).num_steps_left(state) == 7
+    assert EndOfTraining(TrainerConfig(max_epochs=10)).num_steps_left(state) == float("inf")

@@ -33,6 +33,6 @@ def test_batches_of_a_list_count_one_each():
     assert described(groups) == [[(1, 1), (2, 1)]]
 
 
-@pytest.mark.parametrize(("num_samples", "steps"), [(0, 0), (1, 1), (12, 2), (13, 3), (None, None)])
+@pytest.mark.parametrize(("num_samples", "steps"), [(0, 0), (1, 1), (12, 2), (13, 3)])
 def test_number_of_steps(num_samples, steps):
     assert count_steps(num_samples, loader(20, 2), 3) == steps
