@@ -50,7 +50,7 @@ def make_noise(source: Noise, folder: Path, out: Path) -> dict[str, list[Record]
             continue
         if len(waveform) >= SAMPLE_RATE:
             name = f"{source.package.split('-')[0]}_{path.stem}".replace(" ", "_")
-            origin = {"package": source.package, "sources": [inner_path(path, folder)]}
+            origin = {"package": source.package, "sources": [inner_path(path, folder)[1:]]}
             cut = fade(drop_silence(waveform))
             records += _write(cut, source.noise_type, source.split, name, origin, out)
     return {"records": records}

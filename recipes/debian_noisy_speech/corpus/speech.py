@@ -121,7 +121,7 @@ def make_speech(voice: Voice, folder: Path, out: Path, heard: set[str]) -> dict[
     """
     utterances, clips = Utterances(voice, out), Clips(heard)
     for path in sounds(folder, voice.pattern):
-        source = inner_path(path, folder)
+        source = inner_path(path, folder)[1:]
         if NOT_SPEECH.search(source) or utterances.seconds > voice.minutes * 60:
             continue
         clip = clips.read(path)

@@ -174,6 +174,16 @@ def test_recorded_noise_is_written_at_one_level(package: Path, tmp_path: Path) -
     assert 20 * np.log10(np.sqrt(np.mean(waveform**2))) == pytest.approx(-26, abs=0.01)
 
 
+def test_later_sound_of_a_name_stands_in_the_place_of_both(tmp_path: Path) -> None:
+    entries = [
+        Entry(name, tmp_path / f"{name}.wav", RATE, length, {})
+        for name, length in (("engine", 1), ("fan", 2), ("engine", 3))
+    ]
+    drawn_from = find("corpus.build._last_of_each_name")(entries)
+    assert [entry.num_samples for entry in drawn_from] == [3, 2, 3]
+    assert [e.num_samples for e in find("corpus.build._without_doubles")(drawn_from)] == [3, 2]
+
+
 def test_finished_stage_is_not_made_again(tmp_path: Path) -> None:
     stage = find("corpus.build._stage")
     assert stage(tmp_path, "one", dict, [("records", [1])]) == {"records": [1]}
