@@ -46,8 +46,10 @@ class Interval(Settings):
 
 
 class SaveInterval(Interval):
-    """How often a checkpoint is written."""
+    """How often a checkpoint is written. Steps and minutes are besides the epochs."""
 
+    epochs: PositiveInt | None = 1
+    """Every so many epochs, at the end of the epoch."""
     minutes: PositiveFloat | None = None
     """Every so many minutes, also inside an epoch."""
 

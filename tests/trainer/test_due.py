@@ -36,3 +36,9 @@ def test_never_where_nothing_is_given():
     due = Due(Interval())
     assert not due.after_step(TrainerState(step=1))
     assert not due.after_epoch(TrainerState(step=1, epoch=1))
+
+
+def test_saving_by_steps_is_besides_that_at_the_end_of_each_epoch():
+    due = Due(SaveInterval(steps=100))
+    assert due.after_epoch(TrainerState(step=7, epoch=1))
+    assert not due.after_step(TrainerState(step=7, epoch=1))
