@@ -112,7 +112,7 @@ def _default(field: FieldInfo) -> str:
 def _in_toml(value: Any) -> str:
     """A default as one would write it; None is what one does not write."""
     if hasattr(value, "model_dump"):
-        value = value.model_dump(exclude_defaults=True)
+        value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
         inside = ", ".join(f"{key} = {_in_toml(item)}" for key, item in value.items())
         return f"{{ {inside} }}" if inside else "{}"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from audiozen.errors import RequestError
@@ -52,8 +52,7 @@ def unpack(name: str, file: Path, folder: Path) -> Path:
     if file.suffix == ".deb":
         _run("dpkg-deb", "-x", str(file), str(staging))
     elif file.suffix == ".gz":
-        with tarfile.open(file) as archive:
-            archive.extractall(staging, filter="data")
+        _untar(file, staging)
     else:
         _unzip(file, staging)
     for archive_path in sorted(staging.rglob("*.pk3")):
@@ -121,6 +120,19 @@ def _fetch_debian(names: Sequence[str], downloads: Path) -> None:
 def _fetch_python(package: Package, downloads: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
     _run(*pip, "-d", str(downloads), f"{package.name}=={package.version}")
+
+
+def _untar(file: Path, folder: Path) -> None:
+    """Unpack the sounds; a name that leads out of the folder is left out."""
+    with tarfile.open(file) as archive:
+        for member in archive:
+            name = PurePosixPath(member.name)
+            stays_inside = not name.is_absolute() and ".." not in name.parts
+            content = archive.extractfile(member) if member.isfile() else None
+            if content and stays_inside and name.suffix in SOUND_SUFFIXES:
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())
 
 
 def _unzip(file: Path, folder: Path) -> None:

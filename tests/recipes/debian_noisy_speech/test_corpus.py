@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,18 @@ def test_interrupted_stage_is_made_again(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         stage(tmp_path, "one", dict, 3)
     assert stage(tmp_path, "one", dict) == {}
+
+
+def test_only_sounds_inside_of_an_archive_are_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "noise-1.0.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("noise-1.0/rain.ogg", "noise-1.0/setup.py", "../escaped.ogg", "/tmp/root.ogg"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+    folder = find("corpus.packages.unpack")("noise", archive, tmp_path / "unpacked")
+    files = [path for path in (tmp_path / "unpacked").parent.rglob("*") if path.is_file()]
+    assert sorted(files) == [archive, folder / "noise-1.0" / "rain.ogg"]
 
 
 # Mixtures -----------------------------------------------------------------------------------------
