@@ -259,6 +259,11 @@ class CheckpointStore:
         return unflatten(read_json(file), {}) if file.is_file() else None
 
     def _check(self, path: Path) -> None:
+        written = read_json(path / MANIFEST).get("format")
+        if written != FORMAT:
+            raise CheckpointError(
+                f"{path} is of format {written}, this version of AudioZEN reads {FORMAT}; use the version that wrote it"
+            )
         if problems := self.verify(path):
             raise CheckpointError(f"{path} is damaged: {'; '.join(problems)}")
 

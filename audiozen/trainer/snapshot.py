@@ -58,12 +58,16 @@ def load_snapshot(
     if set(parts) != set(snapshot):
         raise CheckpointError(f"{where} holds {sorted(snapshot)}, this run has {sorted(parts)}")
     for name, part in parts.items():
-        before, now = snapshot[name]["class"], type(part).__name__
+        try:
+            before, state = snapshot[name]["class"], snapshot[name]["state"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{where}, {name} has no class and state") from error
+        now = type(part).__name__
         if before != now:
             raise CheckpointError(
                 f"{where}, {name} was a {before} and is a {now} now; use a {before}"
             )
-        load_into(part, snapshot[name]["state"], f"{where}, {name}")
+        load_into(part, state, f"{where}, {name}")
 
 
 def load_into(part: Stateful, state: Any, where: object) -> None:

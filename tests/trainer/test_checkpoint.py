@@ -114,6 +114,16 @@ def test_folder_with_a_damaged_manifest_is_left_aside_and_told(store, caplog):
     assert "two is left aside" in caplog.text
 
 
+def test_checkpoint_of_another_format_is_refused(store):
+    save(store, "one", 1)
+    manifest = store.root / "one" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(
+        CheckpointError, match="one is of format 2, this version of AudioZEN reads 1"
+    ):
+        store.load_models(store.find("one"))
+
+
 def test_foreign_folders_and_files_are_ignored(store):
     save(store, "one", 1)
     (store.root / "notes").mkdir()

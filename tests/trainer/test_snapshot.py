@@ -39,6 +39,12 @@ def test_part_of_another_class_is_refused():
         load_snapshot({"optimizer": sgd}, take_snapshot({"optimizer": adam()}), "here")
 
 
+@pytest.mark.parametrize("broken", [{}, None, {"class": "Adam"}, 3])
+def test_snapshot_that_is_none_is_refused(broken):
+    with pytest.raises(CheckpointError, match="here, optimizer has no class and state"):
+        load_snapshot({"optimizer": adam()}, {"optimizer": broken}, "here")
+
+
 def test_state_that_does_not_fit_is_named():
     snapshot = take_snapshot({"optimizer": adam(2)})
     with pytest.raises(CheckpointError, match=r"here, optimizer does not fit: .*parameter group"):
