@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from audiozen.data.manifest import Entry, write_manifest
+from audiozen.durable_files import replace_file
 from corpus.cleaning import SAMPLE_RATE
 from corpus.mixtures import plan_mixtures
 from corpus.noise import make_babble, make_noise, make_typing
@@ -106,10 +107,7 @@ def _stage(out: Path, name: str, make: Callable[..., Record], *arguments: Any) -
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
 
 
 def _entry(record: Record, out: Path) -> Entry:
