@@ -1,32 +1,55 @@
 """Files and folders that are complete or not there, and stay so when the power goes.
 
-The checkpoint store touches files through these functions only, so that a test can let the n-th operation fail, for
-every n.
+Checkpoints touch the disk through these functions only, and each of their operations is one call of a function of
+``os``. So a test that puts something else in the place of ``durable_files.os`` can record all of them, or let the n-th
+fail, for every n.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    Bytes: TypeAlias = bytes | bytearray | memoryview
+
+BLOCK_SIZE = 1 << 20
+"""Bytes per write. A thread that writes in small pieces keeps other threads waiting for microseconds only."""
 
 
 def make_folder(path: Path) -> None:
     """Make a folder that is not there yet."""
-    path.mkdir()
+    os.mkdir(path)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file and flush it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it, where they are missing; each stays when the power goes."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        make_folder(folder)
+        flush(folder.parent)
+
+
+def write_file(path: Path, *parts: Bytes) -> None:
+    """Write a file, one part after the other, and flush it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        for part in parts:
+            _write(descriptor, memoryview(part).cast("B"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, content: memoryview) -> None:
+    start = 0
+    while start < len(content):  # a write may take less than it was given
+        start += os.write(descriptor, content[start : start + BLOCK_SIZE])
 
 
 def flush(path: Path) -> None:
@@ -40,34 +63,52 @@ def flush(path: Path) -> None:
 
 def rename(source: Path, target: Path) -> None:
     """Give a file or folder its name; at once or not at all."""
-    source.replace(target)
+    os.replace(source, target)
     flush(target.parent)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: Bytes) -> None:
     """Write a file that is complete or as it was before."""
-    with replaced(path) as partial:
-        partial.write_bytes(content)
+    make_folders(path.parent)
+    partial = partial_name(path)
+    try:
+        write_file(partial, content)
+        rename(partial, path)
+    finally:
+        _unlink_if_there(partial)
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes that name if the block succeeds, and is removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    make_folders(path.parent)
+    partial = partial_name(path)
     try:
         yield partial
         flush(partial)
         rename(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        _unlink_if_there(partial)
+
+
+def partial_name(path: Path) -> Path:
+    """Where the new content of ``path`` is collected. Another process has another place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder, unless its writer still lives."""
+    for path in folder.glob(".*.partial"):
+        owner = path.name.split(".")[-2]
+        if owner.isdigit() and not _is_running(int(owner)):
+            _unlink_if_there(path)
 
 
 def point(link: Path, target: str) -> None:
     """Let a symbolic link refer to a name beside it; at once or not at all."""
     staged = link.with_name(f".{link.name}.partial")
-    staged.unlink(missing_ok=True)
-    staged.symlink_to(target)
+    _unlink_if_there(staged)
+    os.symlink(target, staged)
     rename(staged, link)
 
 
@@ -75,5 +116,31 @@ def remove_folder(path: Path) -> None:
     """Remove a folder and what is in it. It loses its name first, so that a half removed one is never mistaken."""
     doomed = path.with_name(f".{path.name.removeprefix('.')}.removed")
     if doomed != path:
-        path.replace(doomed)
-    shutil.rmtree(doomed)
+        if doomed.exists():
+            _remove_tree(doomed)
+        os.replace(path, doomed)
+    _remove_tree(doomed)
+
+
+def _remove_tree(path: Path) -> None:
+    for entry in sorted(path.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            _remove_tree(entry)
+        else:
+            os.unlink(entry)
+    os.rmdir(path)
+
+
+def _unlink_if_there(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        os.unlink(path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -86,7 +86,15 @@ class TrainerConfig(Settings):
     """Evaluate and publish a moving average of the weights with this decay. None: the weights."""
     on_nonfinite: Literal["raise", "skip", "ignore"] = "raise"
     """A loss or gradient that is NaN or infinite. raise: stop before it is saved. skip: leave out the
-    step and count it (reads one number from the device in each step). ignore: go on."""
+    step and count it. ignore: go on."""
+    max_skips_in_a_row: PositiveInt = 10
+    """With on_nonfinite = "skip": give up after so many steps in a row that had to be left out."""
+    on_bad_sample: Literal["raise", "skip"] = "raise"
+    """A training sample that cannot be loaded. raise: stop and name it. skip: take another one in its
+    place, always the same, and list it in bad_samples.csv. Evaluations always stop."""
+    init_from: str | None = None
+    """Weights to start from: a checkpoint's folder or a .safetensors file. Tensors that the model lacks, or has in
+    another shape, are told and left out. Where a run is resumed, this does nothing."""
 
     validation_interval: Interval = Interval(epochs=1)
     """How often to validate. A checkpoint is written before each validation."""
