@@ -116,10 +116,17 @@ def remove_folder(path: Path) -> None:
     """Remove a folder and what is in it. It loses its name first, so that a half removed one is never mistaken."""
     doomed = path.with_name(f".{path.name.removeprefix('.')}.removed")
     if doomed != path:
-        if doomed.exists():
-            _remove_tree(doomed)
+        remove(doomed)
         os.replace(path, doomed)
-    _remove_tree(doomed)
+    remove(doomed)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder that nobody would mistake; nothing happens if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        _remove_tree(path)
+    else:
+        _unlink_if_there(path)
 
 
 def _remove_tree(path: Path) -> None:

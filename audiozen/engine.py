@@ -6,15 +6,16 @@ Alone, every verb about processes is a no-op, so that callers never ask how many
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_
 
 from audiozen.errors import ConfigError
 
@@ -110,17 +111,38 @@ class Engine:
 
     def clip(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Tensor:
         """Scale the gradients down to ``max_grad_norm`` in place; the norm before that is returned."""
+        return self.clip_gradients(optimizers, max_grad_norm).norm
+
+    def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
+        """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
         parameters = []
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
             parameters += [p for group in optimizer.param_groups for p in group["params"]]
-        return clip_grad_norm_(parameters, max_grad_norm)
+        gradients = measure_gradients(parameters)
+        if max_grad_norm != math.inf:
+            clip_grads_with_norm_(gradients.parameters, max_grad_norm, gradients.norm)
+        return gradients
 
-    def step(self, optimizers: Sequence[Optimizer]) -> None:
-        """Let the optimizers change the weights."""
+    def step(self, optimizers: Sequence[Optimizer], drop: Tensor | None = None) -> None:
+        """Let the optimizers change the weights, except where fp16 gradients overflow.
+
+        Args:
+            optimizers: those whose gradients were clipped.
+            drop: 1: weights and optimizers stay as they are, bit for bit. 0 or None: they change. It is read to the
+                host only for optimizers that cannot obey it on the device.
+        """
         for optimizer in optimizers:
-            self.scaler.step(optimizer)
+            step_unless(self._or_overflow(drop, optimizer), optimizer)
         self.scaler.update()
+
+    def _or_overflow(self, drop: Tensor | None, optimizer: Optimizer) -> Tensor | None:
+        """``drop``, or 1 where :meth:`clip_gradients` has seen scaled gradients that overflow."""
+        if not self.scaler.is_enabled():
+            return drop
+        for found_inf in self.scaler._found_inf_per_device(optimizer).values():
+            drop = found_inf if drop is None else torch.maximum(drop, found_inf)
+        return drop
 
     # ---- processes -------------------------------------------------------------------
 
@@ -145,9 +167,84 @@ class Engine:
         dist.all_gather_object(values, value)
         return values
 
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of everyone's values, on every process. Stays on the device."""
+        if self.world_size == 1:
+            return value
+        value = value.clone()
+        dist.all_reduce(value)
+        return value
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any process; the same answer on all of them."""
         return any(self.gather(flag))
+
+
+class Gradients(NamedTuple):
+    """What gradients measure, on the device.
+
+    Attributes:
+        norm: of all together.
+        parameters: those that have a gradient.
+        norms: of each of them, shape ``(num_parameters,)``; None where only the whole can be measured.
+    """
+
+    norm: Tensor
+    parameters: list[Tensor]
+    norms: Tensor | None
+
+
+@torch.no_grad()
+def measure_gradients(parameters: Iterable[Tensor]) -> Gradients:
+    """The norms of the gradients of ``parameters``, and of all of them together."""
+    parameters = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return Gradients(torch.zeros(()), parameters, None)
+    norms = torch.stack(torch._foreach_norm(gradients, 2.0))
+    return Gradients(torch.linalg.vector_norm(norms), parameters, norms)
+
+
+def is_fused(optimizer: Optimizer) -> bool:
+    """Whether the optimizer can leave out a step by a number on the device."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def lacks_momentum(optimizer: Optimizer) -> bool:
+    """Whether a momentum begins with the next step."""
+    return any(
+        p.grad is not None and p not in optimizer.state
+        for group in optimizer.param_groups
+        if group.get("momentum")
+        for p in group["params"]
+    )
+
+
+def step_unless(drop: Tensor | None, optimizer: Optimizer) -> None:
+    """Let the optimizer step, or leave everything as it is if ``drop`` is 1."""
+    if drop is None:
+        optimizer.step()
+    # Fused SGD that drops the step in which a momentum begins would go on with what was in that memory before.
+    elif is_fused(optimizer) and not lacks_momentum(optimizer):
+        step_fused_unless(drop, optimizer)
+    elif drop.item() == 0:
+        optimizer.step()
+    else:
+        mark_as_stepped(optimizer)
+
+
+def step_fused_unless(drop: Tensor, optimizer: Any) -> None:
+    """As :func:`step_unless`, without waiting for the device."""
+    optimizer.grad_scale, optimizer.found_inf = None, drop
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.grad_scale, optimizer.found_inf
+
+
+def mark_as_stepped(optimizer: Any) -> None:
+    """Schedules go on over a dropped update, and warn of optimizers that have never stepped."""
+    optimizer._opt_called = True
 
 
 def find_device(name: str, local_rank: int) -> torch.device:

@@ -7,7 +7,8 @@ AudioZENError               exit code 1: the run failed
 ├── ManifestError           a list of sound files with something wrong in it
 ├── ShapeError              tensors that do not fit together
 ├── MetricError             a metric that is undefined for this pair of signals (strict mode), or not installed
-├── CheckpointError         a checkpoint that is missing, damaged or does not fit
+├── CheckpointError         a checkpoint that is missing, does not fit, or cannot be written
+│   └── DamagedCheckpointError  a file of one is missing, unreadable, or not as it was written
 ├── TrainingError           training cannot go on, or a hook returned what it must not
 └── Preempted               exit code 75: stopped by a signal with everything saved
 """
@@ -73,7 +74,11 @@ class MetricError(AudioZENError):
 
 
 class CheckpointError(AudioZENError):
-    """A checkpoint that is missing, damaged or does not fit. The text says which and what exists."""
+    """A checkpoint that is missing, does not fit, or cannot be written. The text says which and what exists."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file of a checkpoint is missing, unreadable, or not as it was written. The text says which."""
 
 
 class TrainingError(AudioZENError):

@@ -76,11 +76,12 @@ class Experiment:
 
     # ---- trainer ---------------------------------------------------------------------------
 
-    def build_trainer(self, *, resume: bool = False) -> BaseTrainer:
+    def build_trainer(self, *, resume: bool = False, allow_changes: bool = False) -> BaseTrainer:
         """Seed the generators, then build model, loss, optimizer, schedule and the trainer around them.
 
         Args:
             resume: go on from the newest checkpoint of ``exp_dir``.
+            allow_changes: also where the experiment is not what it was.
 
         Raises:
             ConfigError: one of them cannot be built. The text names table, path, file and line.
@@ -98,6 +99,8 @@ class Experiment:
             "resume": resume,
             "acoustics": self.config.acoustics,
         }
+        if allow_changes:
+            built["allow_changes"] = True
         return self._build_trainer(built)
 
     def _build_trainer(self, built: dict[str, Any]) -> BaseTrainer:
@@ -112,6 +115,7 @@ class Experiment:
             )
             trainer = call(cls, (), args | built, path=path, search_dirs=self._search_dirs)
         assert isinstance(trainer, BaseTrainer)
+        trainer.write_record = self.write_record
         return trainer
 
     def _build_model(self) -> Any:

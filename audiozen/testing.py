@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from audiozen.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class NoisyTones(Dataset[tuple[Tensor, Tensor]]):
@@ -101,6 +101,11 @@ class RecordingTracker(Tracker):
         """Forget what is beyond ``step``."""
         self.scalars = [entry for entry in self.scalars if entry[1] <= step]
         self.audio = [entry for entry in self.audio if entry[1] <= step]
+
+    def supersede(self, names: Iterable[str], *, step: int) -> None:
+        """Forget the numbers of these names at this step."""
+        forgotten = {(name, step) for name in names}
+        self.scalars = [entry for entry in self.scalars if entry[:2] not in forgotten]
 
     def values(self, name: str) -> dict[int, float]:
         """The numbers of one name, by step."""

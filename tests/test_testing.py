@@ -27,3 +27,14 @@ def test_tracker_remembers_and_rewinds():
     tracker.rewind(2)
     assert tracker.values("loss") == {1: 0.5, 2: 1.0}
     assert tracker.audio == [("a", 1), ("a", 2)]
+
+
+def test_tracker_forgets_superseded_numbers_but_no_sounds():
+    tracker = RecordingTracker()
+    for step in (1, 2):
+        tracker.log_scalars({"loss": 0.5, "other": 1.0}, step=step, epoch=1)
+    tracker.log_audio("loss", None, 8000, step=2)
+    tracker.supersede(["loss"], step=2)
+    assert tracker.values("loss") == {1: 0.5}
+    assert tracker.values("other") == {1: 1.0, 2: 1.0}
+    assert tracker.audio == [("loss", 2)]

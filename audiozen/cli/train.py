@@ -10,7 +10,6 @@ from audiozen.cli.request import (
     ConfigFile,
     Overrides,
     checkpoints_of,
-    is_main_process,
     read_experiment,
     require_table,
 )
@@ -24,19 +23,22 @@ def train(
     config: ConfigFile,
     overrides: Overrides = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
+        bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")
+    ] = False,
+    allow_changes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changes",
+            help="Resume also where model, optimizer, data or settings are not what they were.",
+        ),
     ] = False,
 ) -> None:
     """Train and validate."""
     experiment = read_experiment(config, overrides)
     require_table(experiment, config, "train_dataset")
     check_start(experiment, resume=resume)
-    trainer = experiment.build_trainer(resume=resume)
-    train_dataloader = experiment.train_dataloader()
-    validation_dataloaders = experiment.validation_dataloaders()
-    if is_main_process():
-        experiment.write_record()
-    trainer.train(train_dataloader, validation_dataloaders)
+    trainer = experiment.build_trainer(resume=resume, allow_changes=allow_changes)
+    trainer.train(experiment.train_dataloader(), experiment.validation_dataloaders())
 
 
 def check_start(experiment: Experiment, *, resume: bool) -> None:

@@ -55,6 +55,7 @@ def read_audio(
     start: int = 0,
     num_samples: int | None = None,
     sample_rate: int | None = None,
+    expected_rate: int | None = None,
     channel: int | Literal["error", "mean"] = "error",
 ) -> Tensor:
     """Read a sound file, or a segment of it; nothing else is read.
@@ -64,6 +65,7 @@ def read_audio(
         start: first sample, counted in samples **of the file**, also where ``sample_rate`` differs.
         num_samples: length of the segment, in samples of the file; None reads to the end.
         sample_rate: resample to this rate, in Hz (see :func:`resample`); None keeps the file's.
+        expected_rate: refuse a file of another rate, in Hz; None takes any.
         channel: what to do with more than one channel. ``"error"`` refuses the file, ``"mean"``
             averages them, a number picks one (from 0).
 
@@ -72,9 +74,11 @@ def read_audio(
 
     Raises:
         AudioError: the file is missing, empty, truncated or no audio, the segment is not inside
-            it, or it does not have that channel. The text names the file.
+            it or has samples that are NaN or infinite, or the file does not have that channel or
+            rate. The text names the file.
     """
     with _opened(path) as file:
+        _refuse_other_rate(path, file.samplerate, expected_rate)
         wanted = _checked_length(path, file.frames, start, num_samples)
         if start:
             file.seek(start)
@@ -85,7 +89,9 @@ def read_audio(
             f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
             f"{start} gave {len(frames)} of {wanted}; fetch or make it again"
         )
-    waveform = torch.from_numpy(_one_channel(path, frames, channel))
+    samples = _one_channel(path, frames, channel)
+    _refuse_nonfinite(path, samples, start)
+    waveform = torch.from_numpy(samples)
     return waveform if sample_rate is None else resample(waveform, from_rate, sample_rate)
 
 
@@ -178,8 +184,9 @@ def _opened(path: str | Path) -> Iterator[Any]:
     import soundfile
 
     try:
-        if Path(path).stat().st_size == 0:
-            raise AudioError(f"{path} is empty (0 bytes); fetch or make it again")
+        with Path(path).open("rb") as content:  # says why it cannot be read; libsndfile does not
+            if not os.fstat(content.fileno()).st_size:
+                raise AudioError(f"{path} is empty (0 bytes); fetch or make it again")
         with soundfile.SoundFile(path) as file:
             _refuse_truncated(path, file.extra_info)
             yield file
@@ -199,6 +206,24 @@ def _refuse_truncated(path: str | Path, log: str) -> None:
         raise AudioError(
             f"{path} is truncated: its header promises {promise[1]} bytes of samples, there are "
             f"{promise[2]}; fetch or make it again"
+        )
+
+
+def _refuse_other_rate(path: str | Path, found: int, expected: int | None) -> None:
+    if expected is not None and found != expected:
+        raise AudioError(
+            f"{path} has {found} Hz, and {expected} Hz were expected; convert it, or read it with "
+            f"sample_rate={expected}"
+        )
+
+
+def _refuse_nonfinite(path: str | Path, samples: np.ndarray[Any, Any], start: int) -> None:
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise AudioError(
+            f"{path} has samples that are NaN or infinite: {np.count_nonzero(~finite)} of "
+            f"{len(samples)} read, the first at {start + int(finite.argmin())} (counted from 0); "
+            "make it again"
         )
 
 
@@ -224,7 +249,8 @@ def _one_channel(
     if num_channels == 1:
         return frames[:, 0]
     if channel == "mean":
-        return np.asarray(frames.mean(axis=1))
+        with np.errstate(invalid="ignore", over="ignore"):  # refused later, with a better text
+            return np.asarray(frames.mean(axis=1))
     raise AudioError(
         f"{path} has {num_channels} channels, and one was expected; read it with "
         f'channel="mean" or channel=0 … {num_channels - 1}'

@@ -11,27 +11,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import parent_process
 from typing import Any
 
 import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
-    get_worker_info,
 )
 from torch.utils.data.distributed import DistributedSampler
 
+from audiozen.data.bad_samples import BadSamples
+from audiozen.data.content import content_of
 from audiozen.data.sampler import (
     Permutation,
     derive_seed,
@@ -39,11 +36,12 @@ from audiozen.data.sampler import (
     isolated_generators,
     restore_generators,
     seed_generators,
-    seed_sample,
 )
-from audiozen.errors import RequestError, TrainingError
+from audiozen.data.seeded_batches import Keys, Loaded, OnBadSample, SeededBatches
+from audiozen.data.workers import WorkerStart
+from audiozen.errors import RequestError
 
-Keys = tuple[int, list[int]]  # an epoch and the indices of one batch: all that a worker must know
+logger = logging.getLogger(__name__)
 
 
 class TrainingLoader:
@@ -61,6 +59,10 @@ class TrainingLoader:
     the shares differ by at most one sample, and where there are fewer samples than processes, some
     are given to two processes, so that all make the same number of steps.
 
+    A sample that cannot be loaded ends the training, or has another one put in its place, which is
+    computed from (seed, epoch, index) and seeded as if it had been drawn itself. So whatever fails
+    each time is replaced by the same sample in each run, whoever loads it.
+
     Anything else that can be iterated more than once is used as it is, each process on its own;
     ``inexact`` says why. Its batches are drawn with generators of their own that start from (seed,
     epoch, rank), and where its samplers or its dataset have a ``set_epoch``, it is called. Resuming
@@ -71,9 +73,13 @@ class TrainingLoader:
         seed: start of all random numbers.
         rank: number of this process.
         world_size: number of processes.
+        on_bad_sample: ``"raise"`` lets the error of a sample that cannot be loaded through, with a
+            note which one it was; ``"skip"`` takes another sample. Without effect where inexact.
 
     Attributes:
         inexact: why ``dataloader`` could not be rebuilt; None where it was.
+        bad_samples: samples that could not be loaded, of the batches that were handed out by this
+            process.
         stride: how far one batch moves the position: samples of a global batch, or 1 (a batch)
             where inexact.
 
@@ -81,13 +87,30 @@ class TrainingLoader:
         RequestError: it cannot be iterated, or only once, or an epoch would have no batch.
     """
 
-    def __init__(self, dataloader: Any, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        dataloader: Any,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        on_bad_sample: OnBadSample = "raise",
+    ) -> None:
         self.inexact = _why_inexact(dataloader, world_size)
+        self.bad_samples = BadSamples()
         self._source: _ComputedBatches | _DrawnBatches
         if self.inexact is None:
-            self._source = _ComputedBatches(dataloader, seed, rank, world_size)
+            self._source = _ComputedBatches(
+                dataloader, seed, rank, world_size, on_bad_sample, self.bad_samples
+            )
         else:
             self._source = _DrawnBatches(dataloader, seed, rank)
+            if on_bad_sample == "skip":
+                logger.warning(
+                    'on_bad_sample = "skip" has no effect: samples cannot be replaced, because the '
+                    "train dataloader is used as it is: %s",
+                    self.inexact,
+                )
         self.stride = self._source.stride
 
     @property
@@ -114,8 +137,28 @@ class TrainingLoader:
         Raises:
             RequestError: ``start`` is beyond the end of the epoch: the dataset is not the one it
                 was.
+            AudioError: and whatever else the dataset raises; see ``on_bad_sample``.
         """
         return self._source.batches(epoch, start)
+
+    def sample_indices(self, epoch: int, start: int, num_samples: int) -> list[int] | None:
+        """Indices in the dataset of the samples at ``num_samples`` positions of ``epoch`` from ``start`` on.
+
+        Samples of all processes. None where inexact. A bad sample that was replaced is still named
+        by its own index.
+        """
+        if isinstance(self._source, _DrawnBatches):
+            return None
+        return self._source.sample_indices(epoch, start, num_samples)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed, as names and values that JSON knows.
+
+        Neither the number of workers nor that of processes belongs to it. ``content`` changes when
+        the data change, and is None where that cannot be known: see
+        :func:`audiozen.data.content.content_of`, which loads a few samples in this process.
+        """
+        return self._source.identity()
 
 
 class EvaluationLoader:
@@ -124,7 +167,8 @@ class EvaluationLoader:
 
     Batch k goes to process ``k % world_size``. Nothing is padded and nothing comes twice; a process
     may get no batch at all. Each sample sees the random numbers of epoch 0, so a random dataset is
-    the same in each evaluation.
+    the same in each evaluation. A sample that cannot be loaded is always an error: scores over other
+    files could not be compared.
 
     A dataloader that cannot be rebuilt (see :class:`TrainingLoader`) is read as a whole by every
     process, with the same random numbers, and each keeps its own batches.
@@ -146,7 +190,7 @@ class EvaluationLoader:
         if _why_inexact(dataloader, world_size) is None:
             self._layout = _Layout.of(dataloader, seed)
             dealt = _EvaluationPlan(self._layout, rank, world_size)
-            self._loader = _rebuild(dataloader, dealt, seed, rank)
+            self._loader = _rebuild(dataloader, dealt, seed, rank, "raise")
 
     def __len__(self) -> int:
         """Batches over all processes. TypeError where that is unknown."""
@@ -160,7 +204,7 @@ class EvaluationLoader:
             batches = _draw(self._given, self._seed, "evaluation")
             return islice(enumerate(batches), self._rank, None, self._world_size)
         numbers = range(self._rank, len(self), self._world_size)
-        return zip(numbers, self._loader)
+        return zip(numbers, map(Loaded.unpacked, self._loader))
 
 
 # ---- dataloaders that can be rebuilt -------------------------------------------------------------
@@ -169,7 +213,15 @@ class EvaluationLoader:
 class _ComputedBatches:
     """Training batches from a rebuilt ``DataLoader``; positions are samples."""
 
-    def __init__(self, dataloader: DataLoader[Any], seed: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        dataloader: DataLoader[Any],
+        seed: int,
+        rank: int,
+        world_size: int,
+        on_bad_sample: OnBadSample,
+        bad_samples: BadSamples,
+    ) -> None:
         self._layout = _Layout.of(dataloader, seed)
         self.stride = self._layout.batch_size * world_size
         if len(self) == 0:
@@ -179,7 +231,8 @@ class _ComputedBatches:
                 f"processes, drop_last {self._layout.drop_last}); lower batch_size or add data"
             )
         self._plan = _TrainingPlan(self._layout, rank, world_size)
-        self._loader = _rebuild(dataloader, self._plan, seed, rank)
+        self._loader = _rebuild(dataloader, self._plan, seed, rank, on_bad_sample)
+        self._dataset, self._bad_samples = dataloader.dataset, bad_samples
 
     def __len__(self) -> int:
         return self._layout.num_batches(self.stride)
@@ -195,7 +248,21 @@ class _ComputedBatches:
                 f"{self._layout.num_samples} samples; is it the one that the run was started with?"
             )
         self._plan.epoch, self._plan.start = epoch, start
-        return iter(self._loader)
+        return map(self._handed_out, iter(self._loader))
+
+    def _handed_out(self, loaded: Loaded) -> Any:
+        return loaded.unpacked(self._bad_samples)
+
+    def sample_indices(self, epoch: int, start: int, num_samples: int) -> list[int]:
+        order = self._layout.order(epoch)
+        stop = min(start + num_samples, self._layout.num_samples)
+        return [order[position] for position in range(start, stop)]
+
+    def identity(self) -> dict[str, Any]:
+        layout = asdict(self._layout)
+        seed = layout.pop("seed")
+        content = content_of(self._dataset, seed)
+        return {**layout, "dataset": type(self._dataset).__name__, "content": content}
 
 
 @dataclass(frozen=True)
@@ -273,95 +340,26 @@ class _EvaluationPlan:
             yield 0, [order[position] for position in cut]
 
 
-class _SeededBatches(Dataset[Any]):
-    """Whole batches of a dataset, each sample loaded with generators of its own.
-
-    The epoch is part of the key, because a worker that lives longer than an epoch hears of the next
-    one in no other way.
-    """
-
-    def __init__(
-        self, dataset: Any, collate: Callable[[Any], Any], batched: bool, seed: int
-    ) -> None:
-        self.dataset = dataset
-        self._collate, self._batched, self._seed = collate, batched, seed
-
-    def __getitem__(self, keys: Keys) -> Any:
-        epoch, indices = keys
-        with isolated_generators():
-            samples = [self._sample(epoch, index) for index in indices]
-            # The generators stand where the last sample left them, so a collate_fn that draws is
-            # repeatable as well.
-            return self._collate(samples if self._batched else samples[0])
-
-    def _sample(self, epoch: int, index: int) -> Any:
-        seed_sample(self._seed, epoch, index)
-        try:
-            return self.dataset[index]
-        except StopIteration as error:  # it would end the epoch here, and nobody would know
-            raise TrainingError(
-                f"dataset[{index}] raised StopIteration in epoch {epoch}"
-            ) from error
-        except Exception as error:
-            error.add_note(f"This was sample {index} in epoch {epoch}, seed {self._seed}.")
-            raise
-
-
-class _WorkerStart:
-    """Runs first in each worker: signals, the dataset that users know, then their
-    ``worker_init_fn``.
-    """
-
-    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
-        self._worker_init_fn = worker_init_fn
-
-    def __call__(self, worker_id: int) -> None:
-        _leave_signals_to_the_main_process()
-        info: Any = get_worker_info()
-        # A worker_init_fn opens or sets something on get_worker_info().dataset, which is frozen,
-        # and means its own.
-        object.__setattr__(info, "dataset", info.dataset.dataset)
-        if self._worker_init_fn is not None:
-            self._worker_init_fn(worker_id)
-
-
-def _leave_signals_to_the_main_process() -> None:
-    """Keep a worker alive when all processes are told to stop.
-
-    Schedulers, terminals and ``systemd`` signal workers as well, and the main process, which wants
-    to end an epoch or an evaluation in good order, would find them dead.
-    """
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda *_: None)
-    # Only a thread that waits for a signal learns who sent it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
-
-
-def _end_when_the_main_process_says_so() -> None:
-    main_process = parent_process()
-    assert main_process is not None
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process.pid:
-        pass
-    os._exit(0)
-
-
 def _rebuild(
-    dataloader: DataLoader[Any], plan: Iterable[Keys], seed: int, rank: int
-) -> DataLoader[Any]:
+    dataloader: DataLoader[Any],
+    plan: Iterable[Keys],
+    seed: int,
+    rank: int,
+    on_bad_sample: OnBadSample,
+) -> DataLoader[Loaded]:
     """The same dataloader with computed order and seeded samples."""
     batched = _samplers(dataloader)[0] is not None
     # Its own generator, because a DataLoader draws a seed for its workers at the start of each
     # epoch.
     generator = torch.Generator().manual_seed(derive_seed(seed, rank, "workers"))
     return DataLoader(
-        _SeededBatches(dataloader.dataset, dataloader.collate_fn, batched, seed),
+        SeededBatches(dataloader.dataset, dataloader.collate_fn, batched, seed, on_bad_sample),
         batch_size=None,  # a sample of this loader is a batch
         sampler=plan,
         collate_fn=_as_it_is,
         generator=generator,
         num_workers=dataloader.num_workers,
-        worker_init_fn=_WorkerStart(dataloader.worker_init_fn),
+        worker_init_fn=WorkerStart(dataloader.worker_init_fn),
         pin_memory=dataloader.pin_memory and torch.accelerator.is_available(),
         pin_memory_device=dataloader.pin_memory_device,
         timeout=dataloader.timeout,
@@ -460,6 +458,9 @@ class _DrawnBatches:
             return len(self)
         except TypeError:
             return None
+
+    def identity(self) -> dict[str, Any]:
+        return {"dataloader": type(self._dataloader).__name__, "num_batches": self.num_positions}
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         for name in ("sampler", "batch_sampler", "dataset"):

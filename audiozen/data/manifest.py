@@ -229,7 +229,6 @@ def _refuse(source: Path, problems: Sequence[str]) -> None:
 def _file_problems(entry: Entry, sample_rate: int | None) -> list[str]:
     try:
         info = audio_info(entry.path)
-        waveform = read_audio(entry.path, channel="mean")
     except AudioError as error:
         return [str(error)]
     problems = []
@@ -241,11 +240,15 @@ def _file_problems(entry: Entry, sample_rate: int | None) -> list[str]:
             problems.append(f"{name} is {found} in {entry.path}, and {stated} in the manifest")
     if sample_rate is not None and info.sample_rate != sample_rate:
         problems.append(f"{entry.path} has {info.sample_rate} Hz; {sample_rate} Hz are wanted")
-    if not bool(waveform.isfinite().all()):
-        problems.append(f"{entry.path} has samples that are NaN or infinite")
-    elif bool(is_silent(waveform)):
-        problems.append(f"{entry.path} is silent")
-    return problems
+    return problems + _sound_problems(entry.path)
+
+
+def _sound_problems(path: Path) -> list[str]:
+    try:
+        waveform = read_audio(path, channel="mean")
+    except AudioError as error:
+        return [str(error)]
+    return [f"{path} is silent"] if bool(is_silent(waveform)) else []
 
 
 def _values(entries: Sequence[Entry], key: str) -> set[str]:

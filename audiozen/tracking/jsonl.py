@@ -11,34 +11,43 @@ JSON has no NaN and no infinities: they are written as the strings ``"NaN"``, ``
 from __future__ import annotations
 
 import errno
+import fcntl
+import io
 import json
 import logging
 import math
 import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from audiozen.durable_files import replaced
+from audiozen.durable_files import flush, make_folders, replaced
 from audiozen.errors import AudioZENError
+from audiozen.tracking.append import append
 from audiozen.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
 _RESERVED = ("step", "epoch", "time")
+_BLOCK_SIZE = 1 << 20
+_NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class JsonlTracker(Tracker):
     """Appends one line per `log_scalars` to a file; sound, pictures and text are left to others.
 
-    A line is handed to the operating system as soon as it is logged, so a killed run loses at most
-    the line that it was writing. Half a line at the end is removed when the file is opened. Where a
-    line cannot be written as a whole (a full disk), nothing of it stays.
+    A line is handed to the operating system as soon as it is logged, so a killed run loses at most the line that it
+    was writing. Half a line at the end, which a killed run may leave, is removed before the next one is written. Where
+    a line cannot be written as a whole (a full disk), nothing of it stays.
+
+    Several processes may have the file open, as where a checkpoint is tested while training goes on: each change is
+    made under a lock, to the file that is at the path then. Where a file system has no locks, it is made without.
 
     Args:
         path: created with its folder if missing; else appended to.
@@ -46,8 +55,10 @@ class JsonlTracker(Tracker):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._open()
+        make_folders(self.path.parent)
+        self._file = self._open()
+        with self._locked():
+            self._remove_leftovers()
 
     def log_scalars(self, scalars: Mapping[str, float], *, step: int, epoch: int) -> None:
         """Append one line.
@@ -67,7 +78,8 @@ class JsonlTracker(Tracker):
             "time": datetime.now(UTC).isoformat(),
         }
         row.update((name, _encoded(float(value))) for name, value in scalars.items())
-        self._append(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        with self._locked():
+            append(self._file, _line(row))
 
     def rewind(self, step: int) -> None:
         """Cut the lines beyond ``step``, replacing the file as a whole. Others keep their bytes.
@@ -75,18 +87,30 @@ class JsonlTracker(Tracker):
         Raises:
             AudioZENError: a line in the file is not a JSON object with a step. Nothing is changed.
         """
-        self._file.close()
-        try:
-            with (
-                self.path.open("rb") as old,
-                replaced(self.path) as partial,
-                partial.open("wb") as new,
-            ):
-                for number, line in enumerate(old, start=1):
-                    if _parsed(line, self.path, number)["step"] <= step:
-                        new.write(line)
-        finally:
-            self._open()
+        with self._locked():
+            lines = (line for block in self._blocks() for line in io.BytesIO(block))
+            self._replace(
+                line
+                for number, line in enumerate(lines, start=1)
+                if _parsed(line, self.path, number)["step"] <= step
+            )
+
+    @override
+    def supersede(self, names: Iterable[str], *, step: int) -> None:
+        superseded = set(names) - set(_RESERVED)
+        mark = f'"step": {int(step)},'.encode()  # searched for first: most lines need not be parsed
+
+        def edited(block: bytes) -> bytes:
+            if mark not in block:
+                return block
+            lines = io.BytesIO(block)
+            return b"".join(
+                _without(superseded, line, step) if mark in line else line for line in lines
+            )
+
+        with self._locked():
+            if any(edited(block) != block for block in self._blocks()):
+                self._replace(edited(block) for block in self._blocks())
 
     @override
     def flush(self) -> None:
@@ -96,18 +120,57 @@ class JsonlTracker(Tracker):
     def close(self) -> None:
         self._file.close()
 
-    def _open(self) -> None:
-        _remove_torn_line(self.path)
-        self._file = self.path.open("ab", buffering=0)
+    def _open(self) -> io.FileIO:
+        file = self.path.open("a+b", buffering=0)
+        flush(self.path.parent)
+        return file
 
-    def _append(self, line: bytes) -> None:
-        start = self._file.seek(0, os.SEEK_END)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The file that is at the path, without half a line, and with nobody else who writes to it."""
+        _lock(self._file, fcntl.LOCK_EX)
+        while not _is_at(self._file, self.path):  # another process replaced it
+            _lock(self._file, fcntl.LOCK_UN)
+            stale, self._file = self._file, self._open()
+            stale.close()
+            _lock(self._file, fcntl.LOCK_EX)
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        except OSError:
+            self._remove_torn_line()
+            yield
+        finally:
+            _lock(self._file, fcntl.LOCK_UN)
+
+    # Below, the lock is held. Closing any other descriptor of the file would end it, so there is only the one.
+
+    def _replace(self, content: Iterable[bytes]) -> None:
+        with replaced(self.path) as partial, partial.open("wb") as new:
+            new.writelines(content)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The content in blocks of whole lines."""
+        position, rest = 0, b""
+        while block := os.pread(self._file.fileno(), _BLOCK_SIZE, position):
+            position += len(block)
+            lines, line_break, rest = (rest + block).rpartition(b"\n")
+            yield lines + line_break
+
+    def _remove_torn_line(self) -> None:
+        """Cut what stands behind the last line break: a line whose writer was killed."""
+        end = self._file.seek(0, os.SEEK_END)
+        start = _end_of_last_line(self._file, end)
+        if start < end:
             self._file.truncate(start)
-            raise
+            logger.warning(
+                "%s: removed half a line (%d bytes) at the end, left by a run that was killed",
+                self.path,
+                end - start,
+            )
+
+    def _remove_leftovers(self) -> None:
+        """Remove new contents whose writers were killed before they took the file's place."""
+        for path in self.path.parent.glob(".*.partial"):
+            if path.name.startswith(f".{self.path.name}."):
+                path.unlink(missing_ok=True)
 
 
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
@@ -152,29 +215,46 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     raise AudioZENError(f"{path}, line {number}: {problem}; remove or repair that line")
 
 
-def _remove_torn_line(path: Path) -> None:
-    """Cut what stands behind the last line break: a line whose writer was killed."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        start = _end_of_last_line(file, end)
-        if start < end:
-            file.truncate(start)
-            logger.warning(
-                "%s: removed half a line (%d bytes) at the end, left by a run that was killed",
-                path,
-                end - start,
-            )
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _end_of_last_line(file: Any, end: int, block: int = 1 << 16) -> int:
+def _without(names: set[str], line: bytes, step: int) -> bytes:
+    """A line of this step without the scalars of these names; nothing where none is left."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return line  # readers name it
+    if not isinstance(row, dict) or row.get("step") != step or not names & row.keys():
+        return line
+    kept = {name: value for name, value in row.items() if name not in names}
+    return _line(kept) if kept.keys() - _RESERVED else b""
+
+
+def _lock(file: io.FileIO, operation: int) -> None:
+    """Take or give back the lock on a file; it ends with the process, also where its workers live on."""
+    try:
+        fcntl.lockf(file, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+
+
+def _is_at(file: io.FileIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _end_of_last_line(file: io.FileIO, end: int) -> int:
     """Position behind the last line break, 0 where there is none."""
+    size = 1  # almost always, it is the last byte
     while end > 0:
-        start = max(0, end - block)
+        start = max(0, end - size)
         file.seek(start)
-        found: int = file.read(end - start).rfind(b"\n")
+        found = file.read(end - start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
-        end = start
+        end, size = start, 1 << 16
     return 0

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
+import os
+import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from typing_extensions import override
 
+from audiozen.durable_files import flush, make_folders
+from audiozen.tracking.append import append
 from audiozen.tracking.spectrogram import mono, spectrogram_image
 from audiozen.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch.utils.tensorboard import SummaryWriter
-
     from audiozen.tracking.tracker import Waveform
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "events.out.tfevents."
+_FILE_VERSION = "brain.Event:2"
 
 
 class TensorBoardTracker(Tracker):
@@ -35,19 +39,24 @@ class TensorBoardTracker(Tracker):
     Spectrograms are named ``<name>/spectrogram``, since TensorBoard shows only one kind of thing
     per name.
 
+    An event file can only make readers forget everything from a step on. So after `supersede`, what was logged before
+    stays: where a validation is done twice at one step, readers find the old value and then the new one.
+
     Args:
         log_dir: folder of the event files of this run, created if missing.
     """
 
     def __init__(self, log_dir: Path | str) -> None:
         self.log_dir = Path(log_dir)
-        self._opened: SummaryWriter | None = None
+        self._opened: _EventFile | None = None
         self._told: set[str] = set()
 
     @override
     def log_scalars(self, scalars: Mapping[str, float], *, step: int, epoch: int) -> None:
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, float(value), step)
+        summary = _import_summary()
+        self._write(
+            *(summary.scalar(name, float(value)) for name, value in scalars.items()), step=step
+        )
 
     def log_audio(self, name: str, waveform: Waveform, sample_rate: int, *, step: int) -> None:
         """Log a sound.
@@ -60,9 +69,9 @@ class TensorBoardTracker(Tracker):
         if peak > 1:
             samples = (samples / peak).clamp(-1, 1)
             self._tell_gain(name, -20 * math.log10(peak), step)
-        # The writer takes neither no sample nor a single one.
+        # It takes neither no sample nor a single one.
         padded = torch.nn.functional.pad(samples, (0, max(0, 2 - len(samples))))
-        self._writer.add_audio(name, padded, step, sample_rate)
+        self._write(_import_summary().audio(name, padded, sample_rate), step=step)
 
     def log_spectrogram(
         self, name: str, waveform: Waveform, sample_rate: int, *, step: int
@@ -73,18 +82,21 @@ class TensorBoardTracker(Tracker):
             ShapeError: the waveform does not have exactly one axis.
         """
         image = spectrogram_image(waveform, sample_rate)
-        self._writer.add_image(f"{name}/spectrogram", image, step, dataformats="HWC")
+        summary = _import_summary().image(f"{name}/spectrogram", image, dataformats="HWC")
+        self._write(summary, step=step)
 
     @override
     def log_text(self, name: str, text: str, *, step: int) -> None:
-        self._writer.add_text(name, text, step)
+        self._write(_import_summary().text(name, text), step=step)
 
     def rewind(self, step: int) -> None:
         """Have readers drop everything beyond ``step``, by an event that says so."""
         self.close()
         if self._event_files():
-            self._opened = self._open(purge_step=step + 1)
-            self._opened.flush()
+            from tensorboard.compat.proto.event_pb2 import SessionLog
+
+            start = SessionLog(status=SessionLog.START)
+            self._file.write({"step": step + 1, "session_log": start})
 
     @override
     def flush(self) -> None:
@@ -98,38 +110,30 @@ class TensorBoardTracker(Tracker):
             self._opened = None
 
     @property
-    def _writer(self) -> SummaryWriter:
+    def _file(self) -> _EventFile:
         if self._opened is None:
-            self._opened = self._open()
+            make_folders(self.log_dir)
+            self._opened = _EventFile(self._new_path())
         return self._opened
 
-    def _open(self, purge_step: int | None = None) -> SummaryWriter:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._wait_for_a_later_name()
-        folder = str(self.log_dir)
-        return SummaryWriter(folder, purge_step=purge_step)
+    def _write(self, *summaries: Any, step: int) -> None:
+        self._file.write(*({"step": step, "summary": summary} for summary in summaries))
 
     def _event_files(self) -> list[Path]:
         return sorted(self.log_dir.glob(f"{_PREFIX}*"))
 
-    def _wait_for_a_later_name(self) -> None:
-        """Readers take event files in the order of their names, which hold the second of opening.
+    def _new_path(self) -> Path:
+        """A name behind all others: readers take event files in the order of their names.
 
-        Two of the same second may come in the wrong order, so that what was superseded would win.
+        A name holds the second of opening, or a later one where a file has that or, since the clock was set back, one
+        that is still to come.
         """
         newest = max((_second(path) for path in self._event_files()), default=0)
-        ahead = newest + 1 - time.time()
-        if ahead > 1:
-            logger.warning(
-                "%s has event files of a clock ahead of this one: TensorBoard may show old values",
-                self.log_dir,
-            )
-        elif ahead > 0:
-            time.sleep(ahead)
+        second = max(int(time.time()), newest + 1)
+        return self.log_dir / f"{_PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
 
     def _tell_gain(self, name: str, gain_db: float, step: int) -> None:
-        self._writer.add_scalar(f"{name}/gain_db", gain_db, step)
+        self._write(_import_summary().scalar(f"{name}/gain_db", gain_db), step=step)
         if name not in self._told:
             self._told.add(name)
             logger.warning(
@@ -139,6 +143,38 @@ class TensorBoardTracker(Tracker):
                 -gain_db,
                 name,
             )
+
+
+class _EventFile:
+    """A new event file. What is written is handed to the operating system at once, as a whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb", buffering=0)
+        flush(path.parent)
+
+    def write(self, *events: dict[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        if os.fstat(self._file.fileno()).st_size == 0:
+            events = ({"file_version": _FILE_VERSION}, *events)
+        records = io.BytesIO()
+        for event in events:
+            RecordWriter(records).write(Event(wall_time=time.time(), **event).SerializeToString())
+        append(self._file, records.getvalue())
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _import_summary() -> Any:
+    """PyTorch's makers of what an event holds; imported late, for it takes long."""
+    from torch.utils.tensorboard import summary
+
+    return summary
 
 
 def _second(path: Path) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -31,7 +31,7 @@ class Tracker:
     """A tracker that does nothing. Others override what they can write.
 
     This object, not ``None``, stands for "no tracking", so that nobody has to ask. A (name, step)
-    pair is logged once; to log it again after a resume, call `rewind` first.
+    pair is logged once; to log it again, call `rewind` or `supersede` first.
     """
 
     def log_scalars(self, scalars: Mapping[str, float], *, step: int, epoch: int) -> None:
@@ -65,8 +65,15 @@ class Tracker:
     def rewind(self, step: int) -> None:
         """Forget everything beyond ``step``. Called after a resume, before training goes on."""
 
+    def supersede(self, names: Iterable[str], *, step: int) -> None:
+        """Forget the numbers logged by these names at this step, since they are about to be logged again.
+
+        Called where something is done twice at one step: a validation that was interrupted, or a second test of the
+        same checkpoint.
+        """
+
     def flush(self) -> None:
-        """Hand everything logged so far to the operating system, so that a kill cannot lose it.
+        """Put everything logged so far on the disk, so that neither a kill nor a power cut can lose it.
 
         Call it before a checkpoint is committed: what is logged up to a checkpoint is not logged
         again after a resume.
@@ -119,6 +126,11 @@ class Trackers(Tracker):
     @override
     def rewind(self, step: int) -> None:
         self._each(lambda tracker: tracker.rewind(step))
+
+    @override
+    def supersede(self, names: Iterable[str], *, step: int) -> None:
+        names = tuple(names)
+        self._each(lambda tracker: tracker.supersede(names, step=step))
 
     @override
     def flush(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,8 @@ from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.data.loader import TrainingLoader
 from audiozen.engine import Engine
 from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
-from audiozen.trainer.checkpoint import CheckpointStore, Moment
+from audiozen.trainer.background_save import BackgroundSave
+from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
 from audiozen.trainer.epoch_output import EpochOutput, check_losses, means
@@ -42,29 +43,34 @@ from audiozen.trainer.evaluation import (
     total_length,
     with_dataloader_idx,
 )
-from audiozen.trainer.generators import (
-    generators_state,
-    load_generators_state,
-    preserved_generators,
-    seed_process,
-)
+from audiozen.trainer.generators import preserved_generators, seed_process
 from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
+from audiozen.trainer.run_identity import (
+    Identity,
+    differences,
+    run_identity,
+    take_over_settings,
+)
+from audiozen.trainer.run_lock import run_lock
 from audiozen.trainer.score_table import ScoreTable, score_of
 from audiozen.trainer.session import Session
 from audiozen.trainer.snapshot import (
     ScoreFollowers,
     Stateful,
-    load_into,
     load_snapshot,
+    load_what_fits,
     name_parts,
+    part_differences,
     take_snapshot,
 )
 from audiozen.trainer.state import TrainerState
 from audiozen.trainer.stop_signals import StopSignals
 from audiozen.trainer.weight_averaging import ExponentialAveraging, NoAveraging
+from audiozen.trainer.weights import first_of, load_matching, misfits, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -88,7 +94,9 @@ class BaseTrainer:
             others advance as ``lr_scheduler_interval`` says.
         config: settings, as :class:`~audiozen.config.schema.TrainerConfig` or a dict of its fields.
         exp_dir: folder of everything that this run leaves behind.
-        resume: go on from the newest checkpoint in ``exp_dir``; from the beginning if there is none.
+        resume: go on from the newest checkpoint in ``exp_dir`` that is as it was written; from the beginning if there
+            is none.
+        allow_changes: resume also where model, optimizer, data or settings are not those of the checkpoint.
         acoustics: where given, its fields become attributes of the trainer, with ``stft`` and ``istft``.
         tracker: where numbers and sounds go. None: TensorBoard files and ``metrics.jsonl`` in ``exp_dir``.
         console: where progress and tables are shown. None: the terminal.
@@ -126,6 +134,7 @@ class BaseTrainer:
         config: TrainerConfig | Mapping[str, Any] | None = None,
         exp_dir: str | Path = "exp/default",
         resume: bool = False,
+        allow_changes: bool = False,
         acoustics: AcousticsConfig | None = None,
         tracker: Tracker | None = None,
         console: SilentConsole | None = None,
@@ -155,9 +164,11 @@ class BaseTrainer:
         self.store = CheckpointStore(
             self.checkpoints_dir, max_num_checkpoints=config.max_num_checkpoints
         )
+        self.saving = BackgroundSave()
         self.session = Session(self.exp_dir, tracker, console, is_main_process=self.is_main_process)
 
         self.resume = resume
+        self.allow_changes = allow_changes
         self.state = TrainerState()
         self.training_epoch_output = EpochOutput()
         self.averaging = (
@@ -179,6 +190,9 @@ class BaseTrainer:
         self.datasets: list[str] = []
         self.validation_dataloaders: list[Any] = []
         self.is_last_step_of_epoch = False
+        self.identity: Identity = {}
+        self.write_record: Callable[[], object] = lambda: None
+        self.unrecorded: CheckpointError | None = None
         self._wrapped: dict[str, nn.Module] = {}
         self._loaded: Moment | None = None
         if acoustics is not None:
@@ -325,6 +339,8 @@ class BaseTrainer:
 
     def update(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
+        # What a step draws depends on nothing else, so that a checkpoint holds no generator of any process.
+        seed_process(self.config.seed, "step", self.state.step, self.rank, device=self.device)
         self.zero_grad()
         num_samples = sum(micro_batch.num_samples for micro_batch in micro_batches)
         for micro_batch in micro_batches:
@@ -375,16 +391,30 @@ class BaseTrainer:
         """Validate the weights that were just saved, and take note of the outcome."""
         score = self.validate(self.validation_dataloaders)
         name = self.state.checkpoint_name
-        improves = self.state.add_score(score, name, higher_is_better=self.config.higher_is_better)
+        is_saved = self._is_saved()
         self.state.validation_is_pending = False
         self.score_followers.step(score)
+        improves = is_saved and self.state.add_score(
+            score, name, higher_is_better=self.config.higher_is_better
+        )
+        self.state.validated_step = self.state.step
         self._tell_score(score, improves=improves)
-        if self.is_main_process:
+        if self.is_main_process and is_saved:
             outcome = {"score": score, **take_snapshot(self._outcome_parts())}
+            self._record_outcome(name, outcome, improves=improves)
+
+    def _record_outcome(self, name: str, outcome: dict[str, Any], *, improves: bool) -> None:
+        """Write down the outcome of a validation; one that cannot be written is told, and done again after a resume."""
+        self.tracker.flush()
+        try:
             self.store.record_validation(name, outcome)
             if improves:
                 self.store.mark_best(name)
             self.store.prune()
+            self.unrecorded = None
+        except CheckpointError as error:
+            self.unrecorded = error
+            logger.error("%s; training goes on", error)  # noqa: TRY400 - told, not traced
 
     # ---- evaluation ----------------------------------------------------------------------------
 
@@ -462,7 +492,6 @@ class BaseTrainer:
             stack.enter_context(evaluation_mode(self.modules.values()))
             self.stage, self.model = stage, unnamed(self.modules)
             self.datasets = dataset_names(dataloaders)
-            seed_process(self.config.seed, self.rank)
             total = total_length(dataloaders)
             try:
                 yield stack.enter_context(self.console.progress(stage, total, unit="batch"))
@@ -586,26 +615,57 @@ class BaseTrainer:
         self.registered[name] = thing
 
     def save_checkpoint(self) -> None:
-        """Write everything that is needed to go on from here."""
+        """Copy everything that is needed to go on from here, and write it while the training goes on.
+
+        When one before is still being written, that is waited for. See :meth:`require_saved`.
+        """
         self._check_finite()
         self.tracker.flush()
         self.state.saved_step = self.state.step
-        generators = self.engine.gather(generators_state(self.device))
-        name = self.state.checkpoint_name
         if self.is_main_process:
-            snapshot = take_snapshot(self._parts())
-            with self.averaging.applied():
-                self.store.save(
-                    name,
-                    epoch=self.state.epoch,
-                    step=self.state.step,
-                    models={key: module.state_dict() for key, module in self.modules.items()},
-                    training_state={**snapshot, "generators": generators},
-                )
-            if not self.validation_dataloaders:
-                self.store.mark_best(name)
-            self.store.prune()
+            self.saving.wait()
+            self.saving.start(partial(self._write, self._stage()))
         self.engine.wait_for_everyone()
+
+    def _stage(self) -> StagedCheckpoint:
+        training_state = {**take_snapshot(self._parts()), "run": self.identity}
+        with self.averaging.applied():
+            return self.store.stage(
+                self.state.checkpoint_name,
+                epoch=self.state.epoch,
+                step=self.state.step,
+                models={name: module.state_dict() for name, module in self.modules.items()},
+                training_state=training_state,
+            )
+
+    def _write(self, staged: StagedCheckpoint) -> None:
+        """What the thread does."""
+        self.store.write(staged)
+        if not self.validation_dataloaders:
+            self.store.mark_best(staged.name)
+        self.store.prune()
+
+    def _is_saved(self) -> bool:
+        """Wait for the checkpoint that is being written, and try once more if it failed; the same on every process."""
+        if not self.engine.broadcast(self.saving.succeeded()):
+            self.save_checkpoint()
+        return self.engine.broadcast(self.saving.succeeded())
+
+    def require_saved(self) -> None:
+        """Return when the weights as they are now, and everything to go on from them, are on the disk.
+
+        Raises:
+            CheckpointError: they cannot be written. Earlier checkpoints are whole.
+        """
+        if self.state.saved_step != self.state.step:
+            self.save_checkpoint()
+        if not self._is_saved():
+            raise CheckpointError(
+                f"epoch {self.state.epoch}, step {self.state.step} could not be saved in {self.checkpoints_dir}; "
+                "resume to go on from the newest checkpoint there"
+            )
+        if self.unrecorded is not None:
+            raise self.unrecorded
 
     def load_checkpoint(self, ckpt_path: str | Path) -> Path:
         """Load the weights of a checkpoint, and nothing else.
@@ -617,43 +677,128 @@ class BaseTrainer:
             The checkpoint's folder.
 
         Raises:
-            CheckpointError: it is missing, damaged, or of another model.
+            CheckpointError: it is missing, damaged, or of another model; the text says which tensors differ.
         """
         path = self.store.find(ckpt_path)
         moment = self.store.read_moment(path)
         weights = self.store.load_models(path)
-        if set(weights) != set(self.modules):
-            raise CheckpointError(
-                f"{path} has models {sorted(weights)}, expected {sorted(self.modules)}"
-            )
-        for name, module in self.modules.items():
-            load_into(module, weights[name], f"{path}, model {name!r}" if name else path)
+        if problems := misfits(self.modules, weights):
+            raise CheckpointError("\n  ".join([f"{path} does not fit:", *first_of(problems)]))
+        load_matching(self.modules, weights)
         self._loaded = moment
         logger.info("weights of %s", path)
         return path
 
-    def resume_training(self) -> None:
-        """Go on from the newest checkpoint; from the beginning if there is none.
+    def initialise_from(self, path: str | Path) -> None:
+        """Start from the weights of a checkpoint's folder or of a ``.safetensors`` file, as far as they fit.
 
         Raises:
-            CheckpointError: it is damaged, or was written by a run with other parts.
+            RequestError: there is nothing, or nothing that fits.
         """
-        if not self.store.names():
+        try:
+            weights = read_weights(Path(path))
+        except CheckpointError as error:
+            raise RequestError(f"init_from: {error}") from error
+        problems = misfits(self.modules, weights)
+        num_taken = load_matching(self.modules, weights)
+        if num_taken == 0:
+            raise RequestError(
+                "\n  ".join([f"init_from: nothing in {path} fits the model:", *first_of(problems)])
+            )
+        self.averaging.restart()
+        logger.info("initialised %d tensors from %s", num_taken, path)
+        for problem in first_of(problems):
+            logger.warning("not initialised from %s: %s", path, problem)
+
+    def resume_training(self) -> None:
+        """Go on from the newest checkpoint that is as it was written; from the beginning if there is none.
+
+        Raises:
+            RequestError: it was written by a run with another model, optimizer, data or settings, and ``allow_changes``
+                is not set. The text lists the differences.
+            CheckpointError: every checkpoint is damaged.
+        """
+        path = self.engine.broadcast(self.store.newest_good() if self.is_main_process else None)
+        if path is None:
             logger.info(
                 "nothing to resume in %s: starting from the beginning", self.checkpoints_dir
             )
             return
-        path = self.load_checkpoint("latest")
-        snapshot = self.store.load_training_state(path)
-        generators = snapshot.pop("generators")
-        load_snapshot(self._parts(), snapshot, path)
-        if len(generators) == self.world_size:
-            load_generators_state(generators[self.rank], self.device)
-        if outcome := self.store.load_validation(path):
-            outcome.pop("score")
-            load_snapshot(self._outcome_parts(), outcome, f"{path}, its validation")
+        weights, snapshot = self.store.load_models(path), self.store.load_training_state(path)
+        outcome = self.store.load_validation(path)
+        before = snapshot.pop("run")
+        unfit = misfits(self.modules, weights)
+        others = part_differences(self._parts(), snapshot)
+        changes = list(dict.fromkeys([*differences(before, self.identity), *others, *unfit]))
+        if changes and not self.allow_changes:
+            raise RequestError(
+                "\n  ".join(
+                    [
+                        f"{path} is of a run that differs from this one:",
+                        *first_of(changes),
+                        "go back to what it was, choose another folder, or allow the changes (--allow-changes)",
+                    ]
+                )
+            )
+        load_matching(self.modules, weights)
+        if changes:
+            self._load_what_fits(path, snapshot, before, changes)
+        else:
+            load_snapshot(self._parts(), snapshot, path)
+        if outcome is not None:
+            load_what_fits(
+                self._outcome_parts(), without(outcome, "score"), f"{path}, its validation"
+            )
         self.tracker.rewind(self.state.step)
+        if self.is_main_process:
+            self._settle_links(path.name)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
+
+    def _load_what_fits(
+        self, path: Path, snapshot: dict[str, Any], before: Identity, changes: list[str]
+    ) -> None:
+        """Go on from a run with other parts or settings; whatever has changed has the settings of this run."""
+        for change in changes:
+            logger.warning("changed since %s: %s", path.name, change)
+        parts = self._parts()
+        if misfits(
+            self.modules, self.store.load_models(path)
+        ):  # nor does what belongs to each weight fit
+            for name in [n for n in parts if n.startswith(("optimizer", "averaging"))]:
+                logger.warning("%s starts anew", name)
+                del parts[name]
+            anew = ["averaging"]
+        else:
+            anew = []
+        anew += load_what_fits(parts, snapshot, path)
+        if "averaging" in anew:
+            self.averaging.restart()
+        take_over_settings(before, self.identity, self.optimizers, self.lr_schedulers.values())
+        if any(change.startswith("train_dataloader.") for change in changes):
+            self._begin_epoch_again()
+
+    def _begin_epoch_again(self) -> None:
+        """The data are others: what was consumed of the epoch means nothing now."""
+        if not self.state.epoch_is_finished:
+            logger.warning("epoch %d begins again, with the data as they are now", self.state.epoch)
+            self.state.position = 0
+            self.training_epoch_output.clear()
+
+    def _settle_links(self, name: str) -> None:
+        """Let ``latest`` and ``best`` be what the state says: a run may have been killed before they were."""
+        self.store.mark_latest(name)
+        best = self.state.best_checkpoint if self.validation_dataloaders else name
+        if best is None:
+            return
+        if problems := self.store.verify(self.store.root / best):
+            logger.error(
+                "the best checkpoint, %s, is lost: %s. The next one that is validated is taken for the best",
+                best,
+                "; ".join(problems),
+            )
+            self.state.best_score = self.state.best_checkpoint = None
+        else:
+            self.store.mark_best(best)
 
     def _parts(self) -> dict[str, Stateful]:
         """Everything but the weights that a run needs to go on."""
@@ -714,14 +859,23 @@ class BaseTrainer:
         loader = TrainingLoader(
             train_dataloader, seed=self.config.seed, rank=self.rank, world_size=self.world_size
         )
-        with self.session.opened(), self.stop_signals:
+        with self._alone(), self.session.opened(), self.stop_signals, self._writing_to_the_end():
             logger.info("training on %s", self.engine.describe())
             if loader.inexact:
                 logger.info("the train dataloader is used as it is: %s", loader.inexact)
-            if self.state.step == 0:
-                seed_process(self.config.seed, self.rank)
+            self.identity = run_identity(
+                self.config,
+                getattr(loader, "identity", dict)(),
+                self.modules,
+                self.optimizers,
+                self.lr_schedulers,
+            )
             if self.resume:
                 self.resume_training()
+            if self.state.step == 0 and self.config.init_from is not None:
+                self.initialise_from(self.config.init_from)
+            if self.is_main_process:
+                self.write_record()
             self._loaded = None
             self._wrapped = {k: self.engine.prepare(m) for k, m in self.modules.items()}
             self.model = unnamed(self._wrapped)
@@ -729,8 +883,24 @@ class BaseTrainer:
                 if self.state.validation_is_pending and self.validation_dataloaders:
                     self.validate_checkpoint()
                 yield loader
+                self.require_saved()
             finally:
                 self.model, self._wrapped = unnamed(self.modules), {}
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """No other run in this experiment's folder."""
+        return run_lock(self.exp_dir) if self.is_main_process else nullcontext()
+
+    @contextmanager
+    def _writing_to_the_end(self) -> Iterator[None]:
+        """Whatever ends the run, a checkpoint that is being written is finished; but not by a second signal."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self.saving.wait()
+            raise
 
     def _check_request(self) -> None:
         problems = []
@@ -761,8 +931,7 @@ class BaseTrainer:
 
     def _stop_if_asked(self) -> None:
         if self.engine.any(self.stop_signals.received is not None):
-            if self.state.saved_step != self.state.step:
-                self.save_checkpoint()
+            self.require_saved()
             raise Preempted(
                 f"stopped by {self.stop_signals.received or 'a signal to another process'} at epoch "
                 f"{self.state.epoch}, step {self.state.step}; everything is saved in "
@@ -806,6 +975,11 @@ def named(thing: T | dict[str, T] | None) -> dict[str, T]:
 def unnamed(things: dict[str, T]) -> T | dict[str, T]:
     """The opposite of :func:`named`."""
     return things[""] if set(things) == {""} else things
+
+
+def without(things: Mapping[str, T], name: str) -> dict[str, T]:
+    """The same without one of them."""
+    return {key: value for key, value in things.items() if key != name}
 
 
 def has_state(thing: Any) -> bool:

@@ -10,7 +10,7 @@ A checkpoint is a folder of safetensors and JSON files::
     ├── model.safetensors              the weights that were evaluated (model.NAME.safetensors for named models)
     ├── training_state.safetensors     what else a run needs to go on: tensors
     ├── training_state.json            and everything that is no tensor
-    ├── manifest.json                  sizes and SHA-256 of the files above; written last
+    ├── manifest.json                  sizes and SHA-256 of the files above, and of itself; written last
     └── validation.json                the outcome of its validation; added when that has ended
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,20 +28,25 @@ import safetensors.torch
 import torch
 
 from audiozen import durable_files
-from audiozen.errors import CheckpointError
+from audiozen.errors import CheckpointError, DamagedCheckpointError
 from audiozen.trainer.serialization import flatten, unflatten
+from audiozen.trainer.tensor_file import TensorFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
+    from audiozen.durable_files import Bytes
+
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
 TRAINING_STATE = "training_state"
+SEAL = "seal"
+DAMAGED = ".damaged"
 
 
 class Moment(NamedTuple):
@@ -58,12 +63,22 @@ class Moment(NamedTuple):
     step: int
 
 
+@dataclass(frozen=True)
+class StagedCheckpoint:
+    """A checkpoint in memory, to be written. The next one that is staged takes its memory over."""
+
+    name: str
+    epoch: int
+    step: int
+    files: dict[str, tuple[Bytes, ...]]
+
+
 class CheckpointStore:
     """The checkpoints in one folder.
 
     A checkpoint is written into a hidden folder beside its place, flushed, and renamed when it is complete.
-    ``latest`` and
-    ``best`` are symbolic links to two of them. What is newest is read from the manifests, not from names or times.
+    ``latest`` and ``best`` are symbolic links to two of them. What is newest is read from the manifests, not from names
+    or times. Folders called ``NAME.damaged`` were set aside to be looked at, and are no checkpoints.
 
     Args:
         root: folder of the checkpoints; made at the first save.
@@ -75,21 +90,28 @@ class CheckpointStore:
             raise ValueError(f"max_num_checkpoints must be at least 1, got {max_num_checkpoints}")
         self.root = Path(root)
         self.max_num_checkpoints = max_num_checkpoints
+        self._tensor_files: dict[str, TensorFile] = {}
 
     # ---- what is there ----------------------------------------------------------------
 
     def names(self) -> list[str]:
         """Names of the complete checkpoints, oldest first. One with a damaged manifest is told and left out."""
-        moments = []
-        for manifest in self.root.glob(f"[!.]*/{MANIFEST}"):
-            path = manifest.parent
-            if not path.is_symlink():
+        moments, damaged = self._survey()
+        for name, problem in damaged.items():
+            logger.warning("%s is left aside: %s", self.root / name, problem)
+        return [moment.name for moment in moments]
+
+    def _survey(self) -> tuple[list[Moment], dict[str, str]]:
+        """Checkpoints by their manifests, oldest first; and those without a good one, with what is wrong."""
+        moments, damaged = [], {}
+        for path in sorted(self.root.glob("[!.]*")):
+            if is_checkpoint(path):
                 try:
                     moments.append(self.read_moment(path))
                 except CheckpointError as error:
-                    logger.warning("%s is left aside: %s", path, error)
+                    damaged[path.name] = str(error)
         moments.sort(key=lambda moment: (moment.step, moment.epoch, moment.name))
-        return [moment.name for moment in moments]
+        return moments, damaged
 
     def read_moment(self, path: Path) -> Moment:
         """When the checkpoint in a folder was taken.
@@ -97,7 +119,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: its manifest is missing or damaged.
         """
-        manifest = read_json(path / MANIFEST)
+        manifest = read_sealed(path / MANIFEST)
         try:
             return Moment(path.name, int(manifest["epoch"]), int(manifest["step"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -124,20 +146,56 @@ class CheckpointStore:
         raise CheckpointError(f"no checkpoint {str(which)!r} in {self.root}; there: {there}")
 
     def verify(self, path: Path) -> list[str]:
-        """What is wrong with a checkpoint: files that are missing, or differ from the manifest. Empty if all
-        is well.
+        """What is wrong with a checkpoint: files that are missing, or differ from the manifest. Empty if all is well.
+
+        Raises:
+            CheckpointError: it was written in another format, so that nothing can be said.
         """
-        problems = []
-        for name, expected in read_json(path / MANIFEST)["files"].items():
-            file = path / name
-            if not file.is_file():
-                problems.append(f"{name} is missing")
-            elif file.stat().st_size != expected["size"]:
-                size = file.stat().st_size
-                problems.append(f"{name} has {size} bytes instead of {expected['size']}")
-            elif sha256(file.read_bytes()) != expected["sha256"]:
-                problems.append(f"the content of {name} has changed")
-        return problems
+        try:
+            files = read_manifest(path)["files"]
+        except DamagedCheckpointError as error:
+            return [str(error)]
+        return [problem for name in files for problem in file_problems(path / name, files[name])]
+
+    def newest_good(self) -> Path | None:
+        """Folder of the newest checkpoint that is as it was written, for a run that goes on; None if there is none.
+
+        Newer ones that are damaged are told and set aside as ``NAME.damaged``.
+
+        Raises:
+            CheckpointError: there are checkpoints, and all of them are damaged.
+        """
+        self.sweep()
+        moments, damaged = self._survey()
+        for moment in reversed(moments):
+            path = self.root / moment.name
+            problems = self.verify(path)
+            if not problems:
+                for name, problem in damaged.items():
+                    self.set_aside(name, problem)
+                return path
+            damaged[moment.name] = "; ".join(problems)
+        if damaged:
+            told = "\n  ".join(f"{name}: {problem}" for name, problem in damaged.items())
+            raise CheckpointError(
+                f"every checkpoint in {self.root} is damaged, so nothing can be gone on from; they are left as they "
+                f"are. To start over, choose another folder:\n  {told}"
+            )
+        return None
+
+    def set_aside(self, name: str, problem: str) -> None:
+        """Tell of a damaged checkpoint, and take its name from it."""
+        number, aside = 1, self.root / f"{name}{DAMAGED}"
+        while aside.exists():
+            number += 1
+            aside = self.root / f"{name}{DAMAGED}{number}"
+        durable_files.rename(self.root / name, aside)
+        logger.error(
+            "%s is damaged: %s. It is kept as %s to be looked at",
+            self.root / name,
+            problem,
+            aside.name,
+        )
 
     # ---- writing ------------------------------------------------------------------------
 
@@ -162,74 +220,149 @@ class CheckpointStore:
         Raises:
             CheckpointError: the state cannot be written down, or the disk refused. What was there before is unharmed.
         """
+        staged = self.stage(
+            name, epoch=epoch, step=step, models=models, training_state=training_state
+        )
+        return self.write(staged)
+
+    def stage(
+        self,
+        name: str,
+        *,
+        epoch: int,
+        step: int,
+        models: Mapping[str, Mapping[str, Tensor]],
+        training_state: Any = None,
+    ) -> StagedCheckpoint:
+        """Copy everything into memory that is kept, so that the tensors may change while it is written.
+
+        Arguments and errors as of :meth:`save`.
+        """
         document, tensors = flatten(training_state)
-        files = {
-            weights_file(model): tensors_to_bytes(weights) for model, weights in models.items()
+        files: dict[str, tuple[Bytes, ...]] = {
+            weights_file(model): self._copy(weights_file(model), weights)
+            for model, weights in models.items()
         }
-        files[f"{TRAINING_STATE}.safetensors"] = tensors_to_bytes(tensors)
-        files[f"{TRAINING_STATE}.json"] = to_json(document)
-        manifest = {
-            "format": FORMAT,
-            "epoch": epoch,
-            "step": step,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "torch": torch.__version__,
-            "files": {
-                file: {"size": len(content), "sha256": sha256(content)}
-                for file, content in files.items()
-            },
-        }
-        target = self.root / name
+        tensors_name = f"{TRAINING_STATE}.safetensors"
+        files[tensors_name] = self._copy(tensors_name, tensors)
+        files[f"{TRAINING_STATE}.json"] = (to_json(document),)
+        return StagedCheckpoint(name, epoch, step, files)
+
+    def _copy(self, name: str, tensors: Mapping[str, Tensor]) -> tuple[Bytes, ...]:
+        file = self._tensor_files.setdefault(name, TensorFile())
+        file.copy(tensors)
+        return file.parts()
+
+    def write(self, staged: StagedCheckpoint) -> Path:
+        """Write a staged checkpoint; may be called in another thread. As :meth:`save` in everything else."""
+        target = self.root / staged.name
+        partial = self.root / f".{staged.name}.partial"
         try:
-            self._commit(target, {**files, MANIFEST: to_json(manifest)})
+            self._write_folder(partial, staged)
+            self._commit(partial, target)
+            durable_files.point(self.root / "latest", target.name)
         except OSError as error:
+            make_room(partial)
             raise CheckpointError(f"{target} could not be written: {error}") from error
         return target
 
-    def _commit(self, target: Path, files: dict[str, bytes]) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+    def _write_folder(self, folder: Path, staged: StagedCheckpoint) -> None:
+        durable_files.make_folders(self.root)
         self.sweep()
-        staged = target.with_name(f".{target.name}.partial")
-        durable_files.make_folder(staged)
-        for name, content in files.items():
-            durable_files.write_file(staged / name, content)
-        durable_files.flush(staged)
+        durable_files.make_folder(folder)
+        for name, parts in staged.files.items():
+            durable_files.write_file(folder / name, *parts)
+        manifest = {
+            "format": FORMAT,
+            "epoch": staged.epoch,
+            "step": staged.step,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "torch": torch.__version__,
+            "files": {name: describe(parts) for name, parts in staged.files.items()},
+        }
+        durable_files.write_file(folder / MANIFEST, sealed(manifest))
+        durable_files.flush(folder)
+
+    def _commit(self, folder: Path, target: Path) -> None:
+        """Give a complete checkpoint its name. One that has the name is there until then, or comes back."""
+        replaced = target.with_name(f".{target.name}.replaced")
         if target.exists():
-            durable_files.remove_folder(target)
-        durable_files.rename(staged, target)
-        durable_files.point(self.root / "latest", target.name)
+            durable_files.rename(target, replaced)
+        durable_files.rename(folder, target)
+        if replaced.exists():
+            durable_files.remove_folder(replaced)
 
     def record_validation(self, name: str, outcome: Mapping[str, Any]) -> None:
-        """Add the outcome of a checkpoint's validation (numbers, strings, lists and dicts) to it; at once or
-        not at all.
+        """Add the outcome of a checkpoint's validation (numbers, strings, lists and dicts) to it; at once or not at
+        all.
+
+        Raises:
+            CheckpointError: the outcome holds something else, or the disk refused.
         """
         document, tensors = flatten(dict(outcome))
         if tensors:
             raise CheckpointError(
                 f"the outcome of a validation cannot hold tensors: {list(tensors)}"
             )
-        durable_files.replace_file(self.root / name / VALIDATION, to_json(document))
+        file = self.root / name / VALIDATION
+        try:
+            durable_files.replace_file(file, sealed(document))
+        except OSError as error:
+            raise CheckpointError(f"{file} could not be written: {error}") from error
 
     def mark_best(self, name: str) -> None:
-        """Let ``best`` refer to a checkpoint; it will not be pruned."""
-        link = self.root / "best"
-        if not link.is_symlink() or link.readlink() != Path(name):
+        """Let ``best`` refer to a checkpoint; it will not be pruned.
+
+        Raises:
+            CheckpointError: the disk refused.
+        """
+        self._point("best", name)
+
+    def mark_latest(self, name: str) -> None:
+        """Let ``latest`` refer to a checkpoint. Writing one does this as well.
+
+        Raises:
+            CheckpointError: the disk refused.
+        """
+        self._point("latest", name)
+
+    def _point(self, link_name: str, name: str) -> None:
+        link = self.root / link_name
+        if link.is_symlink() and link.readlink() == Path(name):
+            return
+        try:
             durable_files.point(link, name)
+        except OSError as error:
+            raise CheckpointError(f"{link} could not be written: {error}") from error
 
     def prune(self) -> None:
-        """Remove the oldest checkpoints beyond ``max_num_checkpoints``, but never the best one."""
+        """Remove the oldest checkpoints beyond ``max_num_checkpoints``, but never the best one.
+
+        Raises:
+            CheckpointError: the disk refused.
+        """
         best = (self.root / "best").resolve().name
         for name in self.names()[: -self.max_num_checkpoints]:
             if name != best:
-                durable_files.remove_folder(self.root / name)
+                try:
+                    durable_files.remove_folder(self.root / name)
+                except OSError as error:
+                    raise CheckpointError(
+                        f"{self.root / name} could not be removed: {error}"
+                    ) from error
 
     def sweep(self) -> None:
         """Remove what an interrupted save or removal left behind."""
-        for leftover in (*self.root.glob(".*.partial"), *self.root.glob(".*.removed")):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        for old in self.root.glob(".*.replaced"):
+            name = old.name.removeprefix(".").removesuffix(".replaced")
+            if not (self.root / name).exists():
+                durable_files.rename(old, self.root / name)
+        for kind in ("partial", "removed", "replaced"):
+            for leftover in self.root.glob(f".*.{kind}"):
+                durable_files.remove(leftover)
+        for path in self.root.glob("[!.]*"):
+            if path.is_dir() and not path.is_symlink():
+                durable_files.sweep(path)
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -239,8 +372,8 @@ class CheckpointStore:
         Raises:
             CheckpointError: the folder is damaged; the text says what is wrong with which file.
         """
-        self._check(path)
-        files = [name for name in read_json(path / MANIFEST)["files"] if name.startswith("model.")]
+        files = [name for name in read_manifest(path)["files"] if name.startswith("model.")]
+        require_good(path, files)
         return {model_name(file): safetensors.torch.load_file(path / file) for file in files}
 
     def load_training_state(self, path: Path) -> Any:
@@ -249,23 +382,91 @@ class CheckpointStore:
         Raises:
             CheckpointError: the folder is damaged; the text says what is wrong with which file.
         """
-        self._check(path)
-        tensors = safetensors.torch.load_file(path / f"{TRAINING_STATE}.safetensors")
-        return unflatten(read_json(path / f"{TRAINING_STATE}.json"), tensors)
+        files = [f"{TRAINING_STATE}.safetensors", f"{TRAINING_STATE}.json"]
+        require_good(path, files)
+        tensors = safetensors.torch.load_file(path / files[0])
+        return unflatten(read_json(path / files[1]), tensors)
 
     def load_validation(self, path: Path) -> dict[str, Any] | None:
-        """The recorded outcome of a checkpoint's validation, or None if there is none."""
+        """The recorded outcome of a checkpoint's validation; None if there is none, or (told) a damaged one."""
         file = path / VALIDATION
-        return unflatten(read_json(file), {}) if file.is_file() else None
+        if not file.is_file():
+            return None
+        try:
+            outcome: dict[str, Any] = unflatten(read_sealed(file), {})
+        except CheckpointError as error:
+            logger.warning("%s is left aside, as if that validation had not been: %s", file, error)
+            return None
+        return outcome
 
-    def _check(self, path: Path) -> None:
-        written = read_json(path / MANIFEST).get("format")
-        if written != FORMAT:
-            raise CheckpointError(
-                f"{path} is of format {written}, this version of AudioZEN reads {FORMAT}; use the version that wrote it"
-            )
-        if problems := self.verify(path):
-            raise CheckpointError(f"{path} is damaged: {'; '.join(problems)}")
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one of a checkpoint, complete or not; others may be there as well."""
+    if path.is_symlink() or not path.is_dir() or DAMAGED in path.suffixes[-1:]:
+        return False
+    names = {MANIFEST, f"{TRAINING_STATE}.json", f"{TRAINING_STATE}.safetensors"}
+    there = {file.name for file in path.iterdir()}
+    return bool(there & names) or any(name.startswith("model.") for name in there)
+
+
+def read_manifest(path: Path) -> Any:
+    """The manifest of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or of another format.
+    """
+    manifest = read_sealed(path / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {manifest.get('format')}, this version of AudioZEN reads {FORMAT}; use the version "
+            "that wrote it"
+        )
+    return manifest
+
+
+def require_good(path: Path, names: Iterable[str]) -> None:
+    """Refuse files that are not as they were written.
+
+    Raises:
+        CheckpointError: what is wrong with which of them.
+    """
+    files = read_manifest(path)["files"]
+    problems = [p for name in names for p in file_problems(path / name, files.get(name, {}))]
+    if problems:
+        raise DamagedCheckpointError(f"{path} is damaged: {'; '.join(problems)}")
+
+
+def file_problems(path: Path, expected: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a file that should have a ``size`` and a ``sha256``; at most one sentence."""
+    try:
+        size = path.stat().st_size
+        if size != expected.get("size"):
+            return [f"{path.name} has {size} bytes instead of {expected.get('size')}"]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return [f"{path.name} is missing"]
+    except OSError as error:
+        return [f"{path.name} cannot be read: {error}"]
+    return [] if found == expected["sha256"] else [f"the content of {path.name} has changed"]
+
+
+def make_room(folder: Path) -> None:
+    """Remove a half-written folder from a disk that may be full."""
+    try:
+        if folder.exists():
+            durable_files.remove_folder(folder)
+    except OSError as error:
+        logger.warning("%s is left behind: %s", folder, error)
+
+
+def describe(parts: Iterable[Bytes]) -> dict[str, Any]:
+    """Size and hash of a file."""
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        size += memoryview(part).nbytes
+    return {"size": size, "sha256": digest.hexdigest()}
 
 
 def weights_file(model: str) -> str:
@@ -276,23 +477,6 @@ def weights_file(model: str) -> str:
 def model_name(file: str) -> str:
     """The opposite of :func:`weights_file`."""
     return file.removeprefix("model.").removesuffix("safetensors").removesuffix(".")
-
-
-def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors in the safetensors format.
-
-    Tied weights are written under each of their names, so that any program can load the file into the same model.
-    """
-    seen: set[int] = set()
-    separate = {}
-    for name, tensor in tensors.items():
-        value = tensor.detach().cpu().contiguous()
-        storage = value.untyped_storage()
-        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:
-            value = value.clone()
-        seen.add(value.untyped_storage().data_ptr())
-        separate[name] = value
-    return safetensors.torch.save(separate)
 
 
 def to_json(document: Any) -> bytes:
@@ -309,9 +493,24 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise DamagedCheckpointError(f"{path.name} cannot be read: {error}") from error
 
 
-def sha256(content: bytes) -> str:
-    """Hash of a file's content, in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """JSON with a hash of itself, for files that no manifest knows."""
+    seal = hashlib.sha256(to_json(document)).hexdigest()
+    return to_json({**document, SEAL: seal})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What :func:`sealed` made a file of.
+
+    Raises:
+        CheckpointError: it is missing, or not byte for byte as it was written.
+    """
+    document = read_json(path)
+    if isinstance(document, dict):
+        content = {key: value for key, value in document.items() if key != SEAL}
+        if sealed(content) == path.read_bytes():
+            return content
+    raise DamagedCheckpointError(f"{path.name} is not as it was written")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiozen.data.loader import EvaluationLoader
 from audiozen.engine import move_tensors
+from audiozen.trainer.generators import seed_process
 
 if TYPE_CHECKING:
     from audiozen.engine import Engine
@@ -56,6 +57,8 @@ def run_step(
             dataloader, seed=seed, rank=engine.rank, world_size=engine.world_size
         )
         for batch_idx, batch in loader:
+            # Each batch on its own, so that what a hook draws does not depend on who evaluated those before.
+            seed_process(seed, "evaluation", dataloader_idx, batch_idx, device=engine.device)
             value = call(engine.to_device(batch), batch_idx, dataloader_idx)
             yield BatchOutput(dataloader_idx, batch_idx, value)
 

@@ -19,10 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def seed_process(seed: int, rank: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators (CPU and GPU); each process gets its own numbers."""
-    seed_generators(seed, rank)
-    torch.cuda.manual_seed_all(derive_seed(seed, rank))  # nothing happens without a GPU
+def seed_process(*parts: int | str, device: torch.device | None = None) -> None:
+    """Seed Python's, NumPy's and PyTorch's generators, that of ``device`` included if it is a GPU.
+
+    Args:
+        parts: what the numbers depend on, such as seed, step and rank.
+        device: where the model is. None: not known yet, so all GPUs.
+    """
+    seed_generators(*parts)
+    if device is None:
+        torch.cuda.manual_seed_all(derive_seed(*parts))  # nothing happens without a GPU
+    elif device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(derive_seed(*parts))
 
 
 def generators_state(device: torch.device) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
+
+
+logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
@@ -42,6 +46,18 @@ def take_snapshot(parts: Mapping[str, Stateful]) -> dict[str, Any]:
     }
 
 
+def part_differences(parts: Mapping[str, Stateful], snapshot: Mapping[str, Any]) -> list[str]:
+    """One sentence for each part that is there on one side only, or is of another class."""
+    problems = []
+    for name in {**snapshot, **parts}:
+        before = snapshot[name]["class"] if name in snapshot else None
+        now = type(parts[name]).__name__ if name in parts else None
+        if before != now:
+            was, is_now = (repr(kind) if kind else "not there" for kind in (before, now))
+            problems.append(f"{name}: was {was}, is {is_now}")
+    return problems
+
+
 def load_snapshot(
     parts: Mapping[str, Stateful], snapshot: Mapping[str, Any], where: object
 ) -> None:
@@ -55,19 +71,40 @@ def load_snapshot(
     Raises:
         CheckpointError: the parts are others or of another class, or a state does not fit its part.
     """
-    if set(parts) != set(snapshot):
-        raise CheckpointError(f"{where} holds {sorted(snapshot)}, this run has {sorted(parts)}")
+    check_snapshot(snapshot, where)
+    if problems := part_differences(parts, snapshot):
+        raise CheckpointError(f"{where} is of other parts: {'; '.join(problems)}")
     for name, part in parts.items():
+        load_into(part, snapshot[name]["state"], f"{where}, {name}")
+
+
+def load_what_fits(
+    parts: Mapping[str, Stateful], snapshot: Mapping[str, Any], where: object
+) -> list[str]:
+    """Give back the states that have a part of their class and fit it; names of the parts that start anew."""
+    check_snapshot(snapshot, where)
+    anew = []
+    for name, part in parts.items():
+        before = snapshot.get(name, {"class": None})
         try:
-            before, state = snapshot[name]["class"], snapshot[name]["state"]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{where}, {name} has no class and state") from error
-        now = type(part).__name__
-        if before != now:
-            raise CheckpointError(
-                f"{where}, {name} was a {before} and is a {now} now; use a {before}"
-            )
-        load_into(part, state, f"{where}, {name}")
+            if before["class"] != type(part).__name__:
+                raise CheckpointError(f"{where} has no state for a {type(part).__name__}")
+            load_into(part, before["state"], f"{where}, {name}")
+        except CheckpointError as error:
+            logger.warning("%s starts anew: %s", name, error)
+            anew.append(name)
+    return anew
+
+
+def check_snapshot(snapshot: Mapping[str, Any], where: object) -> None:
+    """Refuse what :func:`take_snapshot` has not made.
+
+    Raises:
+        CheckpointError: a part has no class or no state.
+    """
+    for name, part in snapshot.items():
+        if not isinstance(part, dict) or not {"class", "state"} <= part.keys():
+            raise CheckpointError(f"{where}, {name} has no class and state")
 
 
 def load_into(part: Stateful, state: Any, where: object) -> None:

@@ -23,8 +23,6 @@ class TrainerState:
     """Whether the last step of ``epoch`` has been made."""
     position: int = 0
     """Samples of the epoch that were consumed, over all processes (batches, for data without an order of its own)."""
-    num_micro_batches: int = 0
-    """Micro-batches of the epoch that this process has consumed."""
     step: int = 0
     """Steps made since the beginning."""
     num_skipped_steps: int = 0
@@ -49,7 +47,6 @@ class TrainerState:
         if self.epoch_is_finished:
             self.epoch += 1
             self.position = 0
-            self.num_micro_batches = 0
             self.epoch_is_finished = False
 
     def add_score(self, score: float, checkpoint: str, *, higher_is_better: bool) -> bool:

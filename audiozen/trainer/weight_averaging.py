@@ -23,6 +23,9 @@ class NoAveraging:
     def update(self) -> None:
         """Nothing to take note of."""
 
+    def restart(self) -> None:
+        """Nothing to forget."""
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The weights as they are."""
@@ -66,6 +69,12 @@ class ExponentialAveraging(NoAveraging):
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         torch._foreach_lerp_(list(self.average.values()), self._weights(), 1 - decay)
         self.num_updates += 1
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin with the weights that the models have now."""
+        self.num_updates = 0
+        torch._foreach_copy_(list(self.average.values()), self._weights())
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ All random draws of training come from the generators of Python and PyTorch, whi
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Recordings:
         if index in self._kept:
             return self._kept[index]
         start, length = self._bounds(index)
-        waveform = read_audio(self.entries[index].path, start=start, num_samples=length)
+        waveform = _read(self.entries[index].path, start, length)
         if self.keep_in_memory:
             self._kept[index] = waveform
         return waveform
@@ -73,7 +74,7 @@ class Recordings:
         if self.keep_in_memory or length <= num_samples:
             return random_segment(self.read(index), num_samples)
         start += random.randint(0, length - num_samples)
-        return read_audio(self.entries[index].path, start=start, num_samples=num_samples)
+        return _read(self.entries[index].path, start, num_samples)
 
     def any_segment(self, num_samples: int) -> Tensor:
         """A segment of any recording, shape ``(num_samples,)``."""
@@ -85,6 +86,16 @@ class Recordings:
         for index, entry in enumerate(self.entries):
             groups.setdefault(entry[label], []).append(index)
         return list(groups.values())
+
+    def fingerprint(self) -> str:
+        """Changes with the manifest. No sound is read, and the folder may have moved."""
+        hashed = hashlib.sha256()
+        for entry in self.entries:
+            name, labels = entry.path.name, sorted(entry.labels.items())
+            hashed.update(
+                f"{(entry.id, name, entry.sample_rate, entry.num_samples, labels)}\n".encode()
+            )
+        return hashed.hexdigest()[:16]
 
     def _bounds(self, index: int) -> tuple[int, int]:
         entry = self.entries[index]
@@ -151,6 +162,14 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
             level_dbfs=random.uniform(*self.level_dbfs),
         )
         return mixture.noisy, mixture.clean
+
+    def fingerprint(self) -> str:
+        """Changes with the manifests and with the settings of the mixtures."""
+        parts = [
+            (name, value.fingerprint() if isinstance(value, Recordings) else value)
+            for name, value in sorted(vars(self).items())
+        ]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def _draw_speech(self) -> Tensor:
         index = random.randrange(len(self.speech))
@@ -224,7 +243,7 @@ class FrozenMixtures(Dataset[tuple[Tensor, Tensor, dict[str, Any]]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
         entry = self.entries[index]
-        speech = read_audio(entry.path)[: entry["speech_samples"]]
+        speech = _read(entry.path)[: entry["speech_samples"]]
         noise = self.noise.read(self.noise.index_of[entry["noise"]])
         mixture = mix_at_snr(
             speech,
@@ -236,6 +255,10 @@ class FrozenMixtures(Dataset[tuple[Tensor, Tensor, dict[str, Any]]]):
         labels = {name: entry[name] for name in ("noise_type", "speaker", "language")}
         labels |= {"id": entry.id, "snr_db": f"{entry['snr_db']:g}"}
         return mixture.noisy, mixture.clean, labels
+
+
+def _read(path: Path, start: int = 0, num_samples: int | None = None) -> Tensor:
+    return read_audio(path, start=start, num_samples=num_samples, expected_rate=SAMPLE_RATE)
 
 
 def _unit_rms(waveform: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -141,9 +144,20 @@ def test_missing_file_is_refused(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [audio_info, read_audio])
-def test_folder_is_refused(tmp_path, read):
-    with pytest.raises(AudioError, match="cannot read"):
+def test_what_cannot_be_opened_is_refused_with_the_reason_of_the_system(tmp_path, read):
+    with pytest.raises(AudioError, match=rf"cannot read {tmp_path}: Is a directory"):
         read(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(AudioError, match=r"cannot read .*file/a\.wav: Not a directory"):
+        read(tmp_path / "file" / "a.wav")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("read", [audio_info, read_audio])
+def test_forbidden_folder_is_refused(tmp_path, read):
+    (tmp_path / "a").mkdir(mode=0)
+    with pytest.raises(AudioError, match=r"cannot read .*a/b\.wav: Permission denied"):
+        read(tmp_path / "a" / "b.wav")
 
 
 @pytest.mark.parametrize("read", [audio_info, read_audio])
@@ -179,6 +193,48 @@ def test_file_without_samples_is_refused(tmp_path):
     assert audio_info(path).num_samples == 0
     with pytest.raises(AudioError, match=r"none\.wav has no samples"):
         read_audio(path)
+
+
+def write_floats(path: Path, *samples: float | list[float]) -> None:
+    soundfile.write(path, np.array(samples), 16_000, "FLOAT")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+    path = tmp_path / "bad.wav"
+    write_floats(path, 0.1, 0.2, value, 0.3, value, 0.4)
+    expected = r"bad\.wav has samples that are NaN or infinite: 2 of 6 read, the first at 2 "
+    with pytest.raises(AudioError, match=expected):
+        read_audio(path)
+    with pytest.raises(AudioError, match=r": 1 of 3 read, the first at 4 \(counted from 0\)"):
+        read_audio(path, start=3, sample_rate=8000)
+    assert read_audio(path, num_samples=2).tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_only_the_channel_that_is_read_must_be_numbers(tmp_path):
+    path = tmp_path / "bad.wav"
+    write_floats(path, [0.5, np.inf], [0.25, -np.inf])
+    assert read_audio(path, channel=0).tolist() == [0.5, 0.25]
+    for channel in (1, "mean"):
+        with pytest.raises(AudioError, match=r"NaN or infinite: 2 of 2 read, the first at 0"):
+            read_audio(path, channel=channel)
+
+
+def test_average_of_opposite_infinities_is_refused_without_a_warning(tmp_path):
+    path = tmp_path / "bad.wav"
+    write_floats(path, [np.inf, -np.inf])
+    with pytest.raises(AudioError, match="NaN or infinite: 1 of 1"):
+        read_audio(path, channel="mean")
+
+
+def test_file_of_another_rate_than_expected_is_refused(tmp_path, ramp, suffix):
+    path = tmp_path / f"ramp{suffix}"
+    write_audio(path, ramp, 8000)
+    expected = rf"ramp{suffix} has 8000 Hz, and 16000 Hz were expected; .*sample_rate=16000"
+    with pytest.raises(AudioError, match=expected):
+        read_audio(path, expected_rate=16_000)
+    assert len(read_audio(path, expected_rate=8000)) == 1000
+    assert len(read_audio(path, expected_rate=8000, sample_rate=16_000)) == 2000
 
 
 def test_wav_of_unknown_size_from_a_pipe_is_read(tmp_path):

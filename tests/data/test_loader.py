@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -115,15 +116,11 @@ def flat(lists) -> list:
 
 
 def failure_of(loader: TrainingLoader, epoch: int) -> str:
-    """What went wrong. The workers end here: PyTorch would keep them with the traceback."""
-    batches = loader.batches(epoch)
     try:
-        list(batches)
+        list(loader.batches(epoch))
     except Exception as error:  # noqa: BLE001
         notes = getattr(error, "__notes__", [])
         return "\n".join([type(error).__name__, str(error), *notes])
-    finally:
-        getattr(batches, "_shutdown_workers", list)()
     return "nothing"
 
 
@@ -427,6 +424,64 @@ def test_position_beyond_the_dataset_is_refused():
         RequestError, match=r"cannot go on at sample 23 of epoch 1.* has 22 samples"
     ):
         loader().batches(1, start=23)
+
+
+# ---- training: what a run remembers ---------------------------------------------------------------
+
+
+def test_sample_indices_are_those_of_the_batches():
+    some = loader()
+    for number, batch in enumerate(indices(some.batches(2))):
+        assert some.sample_indices(2, number * some.stride, some.stride) == batch
+
+
+def test_sample_indices_of_several_processes_are_those_of_the_global_batch():
+    ranks = [loader(rank=rank, world_size=2) for rank in (0, 1)]
+    first = flat(next(iter(indices(rank.batches(0)))) for rank in ranks)
+    assert ranks[1].sample_indices(0, 0, 8) == first
+
+
+def test_sample_indices_of_batches_that_are_used_as_they_are_are_unknown():
+    assert TrainingLoader(["a"], seed=0).sample_indices(0, 0, 1) is None
+
+
+def test_identity_states_data_and_batches_as_json():
+    identity = loader(drop_last=True).identity()
+    content = identity.pop("content")
+    assert len(content) == 16
+    assert identity == {
+        "num_samples": 22,
+        "batch_size": 4,
+        "drop_last": True,
+        "shuffle": True,
+        "dataset": "Augmenting",
+    }
+    assert json.loads(json.dumps(identity)) == identity
+
+
+def test_identity_does_not_depend_on_workers_or_processes():
+    other = loader(num_workers=2, rank=1, world_size=2)
+    assert other.identity() == loader().identity()
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("batch_size", loader(batch_size=5)),
+        ("shuffle", loader(shuffle=False)),
+        ("drop_last", loader(drop_last=True)),
+        ("num_samples", loader(23)),
+    ],
+)
+def test_identity_tells_what_differs(name, other):
+    before, after = loader().identity(), other.identity()
+    assert {key for key in before if before[key] != after[key]} - {"content"} == {name}
+
+
+def test_identity_of_what_is_used_as_it_is_is_what_can_be_known():
+    assert TrainingLoader([1, 2], seed=0).identity() == {"dataloader": "list", "num_batches": 2}
+    stream = TrainingLoader(DataLoader(Stream()), seed=0)
+    assert stream.identity() == {"dataloader": "DataLoader", "num_batches": None}
 
 
 # ---- training: what is used as it is ----------------------------------------------------------

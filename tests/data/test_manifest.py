@@ -211,6 +211,7 @@ def test_every_problem_of_every_file_is_told(corpus, tmp_path):
         "id 'ann/1' comes 2 times",
         f"zero: {tmp_path}/zero.wav is silent",
         f"nan: {tmp_path}/nan.wav has samples that are NaN or infinite",
+        f"none: num_samples is 0 in {tmp_path}/none.wav, and 1 in the manifest",
         f"none: {tmp_path}/none.wav has no samples",
         f"slow: sample_rate is 8000 in {tmp_path}/slow.wav, and 16000 in the manifest",
         f"slow: num_samples is 60 in {tmp_path}/slow.wav, and 61 in the manifest",

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiozen.errors import AudioZENError
+from audiozen.tracking import jsonl
 from audiozen.tracking.jsonl import JsonlTracker, read_metrics
 
 
@@ -29,6 +33,21 @@ def log(path: Path, steps: range, value: float = 0.5) -> None:
     with JsonlTracker(path) as tracker:
         for step in steps:
             tracker.log_scalars({"loss": value}, step=step, epoch=1)
+
+
+def names_at(path: Path, step: int) -> list[set[str]]:
+    """Names of the scalars in each row of this step."""
+    rows = [row for row in read_metrics(path) if row["step"] == step]
+    return [row.keys() - {"step", "epoch", "time"} for row in rows]
+
+
+def run(program: str, path: Path) -> subprocess.Popen[str]:
+    """Another process, at work from the moment at which it has printed a line."""
+    command = [sys.executable, "-c", program, str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
 
 
 def refuse_constant(name: str) -> float:
@@ -195,3 +214,187 @@ def test_line_for_which_there_is_no_room_leaves_nothing_behind(path: Path) -> No
     )
     assert done.stdout == "refused\n"
     assert [row["step"] for row in read_metrics(path)] == [1, 3]
+
+
+def test_rewind_cuts_later_steps_that_stand_before_earlier_ones(path: Path) -> None:
+    for steps in (range(1, 5), range(10, 13), range(2, 4), range(11, 12)):
+        log(path, steps)
+    with JsonlTracker(path) as tracker:
+        tracker.rewind(10)
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4, 10, 2, 3]
+
+
+def test_superseded_numbers_are_gone_and_others_keep_their_bytes(path: Path) -> None:
+    with JsonlTracker(path) as tracker:
+        for step in (1, 2, 12):
+            tracker.log_scalars({"train/loss": 0.5}, step=step, epoch=1)
+            tracker.log_scalars({"valid/a": 1.0, "valid/b": 2.0}, step=step, epoch=1)
+            tracker.log_scalars({"valid/a": math.nan, "my/größe": 1 / 3}, step=step, epoch=1)
+        before = path.read_bytes().splitlines(keepends=True)
+        tracker.supersede(["valid/a", "valid/b"], step=2)
+        tracker.log_scalars({"valid/a": 7.0}, step=2, epoch=1)
+    after = path.read_bytes().splitlines(keepends=True)
+    assert after[:4] + after[5:8] == before[:4] + before[6:9]
+    assert after[4] == before[5].replace(b'"valid/a": "NaN", ', b"")
+    assert names_at(path, 2) == [{"train/loss"}, {"my/größe"}, {"valid/a"}]
+
+
+@pytest.mark.parametrize("names", [["train"], ["loss/"], ["step", "epoch", "time"], []])
+def test_nothing_to_supersede_leaves_the_same_file(path: Path, names: list[str]) -> None:
+    log(path, range(1, 4))
+    content = path.read_bytes()
+    with path.open("rb") as before, JsonlTracker(path) as tracker:
+        tracker.supersede(names, step=2)
+        tracker.supersede(["loss"], step=4)
+        assert os.path.samestat(os.fstat(before.fileno()), path.stat())
+    assert path.read_bytes() == content
+
+
+def test_supersede_leaves_lines_that_are_not_of_a_run_to_the_reader(path: Path) -> None:
+    log(path, range(1, 2))
+    foreign = (
+        b'[{"step": 1, "loss": 2}]\n'
+        b'{"step": 2, "nested": {"step": 1, "loss": 2}, "loss": 3}\n'
+        b'{"step": 1, oops\n'
+    )
+    path.write_bytes(foreign + path.read_bytes())
+    with JsonlTracker(path) as tracker:
+        tracker.supersede(["loss"], step=1)
+    assert path.read_bytes() == foreign
+
+
+def test_lines_across_blocks_stay_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "_BLOCK_SIZE", 100)  # a line has about 80
+    log(path, range(1, 31))
+    with JsonlTracker(path) as tracker:
+        tracker.supersede(["loss"], step=20)
+        tracker.rewind(25)
+    assert [row["step"] for row in read_metrics(path)] == [*range(1, 20), *range(21, 26)]
+
+
+def test_flush_puts_the_file_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed, fsync = [], os.fsync
+    with JsonlTracker(path) as tracker:
+        tracker.log_scalars({"loss": 0.5}, step=1, epoch=1)
+        monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file)) or fsync(file))
+        tracker.flush()
+    assert [(status.st_ino, status.st_size) for status in flushed] == [
+        (path.stat().st_ino, path.stat().st_size)
+    ]
+
+
+# Several processes
+
+
+APPEND_UNTIL_STOPPED = """
+import os, sys, time
+from audiozen.tracking.jsonl import JsonlTracker
+tracker, step = JsonlTracker(sys.argv[1]), 0
+print("ready", flush=True)
+while not os.path.exists(sys.argv[1] + ".stop"):
+    step += 1
+    tracker.log_scalars({f"name_{step % 7}": 0.5}, step=step, epoch=1)
+    time.sleep(1e-4)  # lets others have the lock
+print(step)
+"""
+
+
+def test_no_row_is_lost_or_torn_while_others_append_and_replace_the_file(path: Path) -> None:
+    others = [run(APPEND_UNTIL_STOPPED, path) for _ in range(2)]
+    with JsonlTracker(path) as tracker:
+        for _ in range(15):
+            tracker.rewind(10**9)
+            tracker.log_scalars({"valid/score": 1.0}, step=0, epoch=1)
+            tracker.supersede(["valid/score"], step=0)
+    path.with_name("metrics.jsonl.stop").touch()
+    num_rows = [int(process.communicate()[0]) for process in others]
+    assert min(num_rows) > 15
+    steps = sorted(row["step"] for row in read_metrics(path))
+    assert steps == sorted(step for num in num_rows for step in range(1, num + 1))
+
+
+def test_half_a_line_of_a_writer_that_lives_is_not_cut(path: Path) -> None:
+    log(path, range(1, 2))
+    slow = run(
+        "import fcntl, sys, time\n"
+        "file = open(sys.argv[1], 'ab', buffering=0)\n"
+        "fcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "file.write(b'{\"step\": 2, ')\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(0.3)\n"
+        'file.write(b\'"epoch": 1, "loss": 0.5}\\n\')\n',
+        path,
+    )
+    log(path, range(3, 4))
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
+    slow.communicate()
+
+
+def test_half_a_line_of_another_writer_that_was_killed_is_cut_before_the_next(path: Path) -> None:
+    with JsonlTracker(path) as tracker:
+        tracker.log_scalars({"loss": 0.5}, step=1, epoch=1)
+        with path.open("ab") as other:
+            other.write(b'{"step": 2, ')
+        tracker.log_scalars({"loss": 0.5}, step=3, epoch=1)
+    assert [row["step"] for row in read_metrics(path)] == [1, 3]
+
+
+def test_lock_of_a_killed_process_is_free_though_its_children_live(path: Path) -> None:
+    killed = run(
+        "import os, signal, sys, time\n"
+        "from audiozen.tracking.jsonl import JsonlTracker\n"
+        "tracker = JsonlTracker(sys.argv[1])\n"
+        "with tracker._locked():\n"
+        "    if os.fork() == 0:\n"
+        "        print(f'ready\\n{os.getpid()}', flush=True)\n"
+        "    time.sleep(60)\n",
+        path,
+    )
+    assert killed.stdout is not None
+    child = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait()
+    log(path, range(1, 2))
+    os.kill(child, signal.SIGKILL)
+    killed.communicate()
+    assert [row["step"] for row in read_metrics(path)] == [1]
+
+
+def test_rows_go_to_the_file_that_is_at_the_path(path: Path) -> None:
+    with JsonlTracker(path) as tracker:
+        tracker.log_scalars({"loss": 0.5}, step=1, epoch=1)
+        path.unlink()
+        tracker.log_scalars({"loss": 0.5}, step=2, epoch=1)
+    assert [row["step"] for row in read_metrics(path)] == [2]
+
+
+def test_a_folder_that_is_away_for_a_while_loses_only_the_rows_of_that_time(path: Path) -> None:
+    away = path.parent.with_name("away")
+    with JsonlTracker(path) as tracker:
+        path.parent.rename(away)
+        with pytest.raises(FileNotFoundError):
+            tracker.log_scalars({"loss": 0.5}, step=1, epoch=1)
+        away.rename(path.parent)
+        tracker.log_scalars({"loss": 0.5}, step=2, epoch=1)
+    assert [row["step"] for row in read_metrics(path)] == [2]
+
+
+def test_file_systems_without_locks_are_written_to_without(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    log(path, range(1, 3))
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+
+
+def test_new_content_of_a_killed_replacement_is_removed(path: Path) -> None:
+    log(path, range(1, 3))
+    leftover = path.with_name(".metrics.jsonl.123456789.partial")
+    other = path.with_name(".other.csv.123456789.partial")
+    for file in (leftover, other):
+        file.touch()
+    JsonlTracker(path).close()
+    assert set(path.parent.iterdir()) == {path, other}

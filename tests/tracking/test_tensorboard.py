@@ -5,7 +5,9 @@ import logging
 import math
 import subprocess
 import sys
+import time
 import wave
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ from audiozen.tracking.spectrogram import spectrogram_image
 from audiozen.tracking.tensorboard import TensorBoardTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 EVERYTHING = {"scalars": 0, "images": 0, "audio": 0, "tensors": 0}
@@ -30,6 +33,12 @@ def read(log_dir: Path) -> EventAccumulator:
 
 def scalars(log_dir: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in read(log_dir).Scalars(name)]
+
+
+def log_steps(log_dir: Path, steps: range, value: float) -> None:
+    with TensorBoardTracker(log_dir) as tracker:
+        for step in steps:
+            tracker.log_scalars({"loss": value}, step=step, epoch=1)
 
 
 def samples(log_dir: Path, name: str) -> np.ndarray:
@@ -158,13 +167,70 @@ def test_names_of_event_files_sort_in_the_order_of_opening(tmp_path: Path) -> No
     assert seconds[0] < seconds[1]
 
 
-def test_event_files_of_a_clock_that_is_ahead_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("num_rewinds", [1, 2])
+def test_newest_run_wins_though_the_clock_was_set_back(tmp_path: Path, num_rewinds: int) -> None:
+    log_steps(tmp_path, range(1, 6), value=1.0)
+    (first,) = tmp_path.iterdir()
+    first.rename(tmp_path / f"events.out.tfevents.{int(time.time()) + 3600}.host.1")
+    for number in range(num_rewinds):
+        with TensorBoardTracker(tmp_path) as tracker:
+            tracker.rewind(3)
+            tracker.log_scalars({"loss": 2.0 + number}, step=4, epoch=1)
+    assert scalars(tmp_path, "loss") == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0 + num_rewinds)]
+
+
+def test_a_reader_that_is_running_goes_on_to_the_files_of_a_clock_that_was_set_back(
+    tmp_path: Path,
 ) -> None:
-    (tmp_path / "events.out.tfevents.9999999999.host.1.0").touch()
-    with caplog.at_level(logging.WARNING), TensorBoardTracker(tmp_path) as tracker:
-        tracker.log_scalars({"loss": 1.0}, step=1, epoch=1)
-    assert "a clock ahead of this one" in caplog.text
+    log_steps(tmp_path, range(1, 3), value=1.0)
+    (first,) = tmp_path.iterdir()
+    first.rename(tmp_path / f"events.out.tfevents.{int(time.time()) + 3600}.host.1")
+    reader = read(tmp_path)
+    log_steps(tmp_path, range(3, 4), value=2.0)
+    reader.Reload()
+    assert [event.step for event in reader.Scalars("loss")] == [1, 2, 3]
+
+
+def test_opening_does_not_wait_for_the_next_second(tmp_path: Path) -> None:
+    log_steps(tmp_path, range(1), value=1.0)
+    start = time.monotonic()
+    for step in range(1, 11):
+        log_steps(tmp_path, range(step, step + 1), value=1.0)
+    assert time.monotonic() - start < 1
+    assert [step for step, _ in scalars(tmp_path, "loss")] == list(range(11))
+
+
+def test_killed_process_loses_nothing_that_was_logged(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from audiozen.tracking.tensorboard import TensorBoardTracker\n"
+        "tracker = TensorBoardTracker(sys.argv[1])\n"
+        "for step in range(1, 101): tracker.log_scalars({'loss': 1.0}, step=step, epoch=1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    assert [step for step, _ in scalars(tmp_path, "loss")] == list(range(1, 101))
+
+
+def test_events_for_which_there_is_no_room_leave_the_others_readable(
+    tmp_path: Path, limit_file_size: Callable[[int | None], None]
+) -> None:
+    with TensorBoardTracker(tmp_path) as tracker:
+        for step, room in ((1, 10), (2, None), (3, 150), (4, None)):
+            limit_file_size(room)
+            with pytest.raises(OSError, match="No space") if room else nullcontext():
+                tracker.log_scalars({"loss": 1.0, "other": 2.0}, step=step, epoch=1)
+    assert scalars(tmp_path, "loss") == [(2, 1.0), (4, 1.0)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_evaluation_that_is_logged_twice_at_one_step_is_read_in_that_order(
+    tmp_path: Path,
+) -> None:
+    log_steps(tmp_path, range(1, 3), value=1.0)
+    with TensorBoardTracker(tmp_path) as tracker:
+        tracker.supersede(["loss"], step=2)
+        tracker.log_scalars({"loss": 2.0}, step=2, epoch=1)
+    assert scalars(tmp_path, "loss") == [(1, 1.0), (2, 1.0), (2, 2.0)]
 
 
 def test_nothing_logged_leaves_nothing(tmp_path: Path) -> None:

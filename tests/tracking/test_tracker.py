@@ -11,7 +11,7 @@ from audiozen.tracking.jsonl import JsonlTracker, read_metrics
 from audiozen.tracking.tracker import Tracker, Trackers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -44,6 +44,9 @@ class NotingTracker(Tracker):
     def rewind(self, step: int) -> None:
         self.calls.append(("rewind", step))
 
+    def supersede(self, names: Iterable[str], *, step: int) -> None:
+        self.calls.append(("supersede", list(names), step))
+
     def flush(self) -> None:
         self.calls.append(("flush",))
 
@@ -54,6 +57,7 @@ class NotingTracker(Tracker):
 def use_everything(tracker: Tracker) -> None:
     with tracker:
         tracker.rewind(2)
+        tracker.supersede(iter(["loss"]), step=3)
         tracker.log_scalars({"loss": 1.0}, step=3, epoch=1)
         tracker.log_audio("a", torch.zeros(100), 16_000, step=3)
         tracker.log_spectrogram("a", torch.zeros(100), 16_000, step=3)
@@ -73,6 +77,7 @@ def test_every_call_reaches_every_tracker_with_its_arguments() -> None:
     assert first.calls == second.calls
     assert first.calls == [
         ("rewind", 2),
+        ("supersede", ["loss"], 3),
         ("log_scalars", {"loss": 1.0}, 3, 1),
         ("log_audio", "a", 16_000, 3),
         ("log_spectrogram", "a", 16_000, 3),

@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audiozen.trainer.epoch_output import BLOCK_SIZE, EpochOutput, fetch, means
+from audiozen.trainer.serialization import flatten, unflatten
+
+
+def saved_and_loaded(output: EpochOutput) -> EpochOutput:
+    """What a checkpoint makes of it."""
+    document, tensors = flatten(output.state_dict())
+    loaded = EpochOutput()
+    loaded.load_state_dict(unflatten(json.loads(json.dumps(document, allow_nan=False)), tensors))
+    return loaded
 
 
 def test_entries_come_back_as_they_were_returned_but_as_floats():
@@ -27,6 +41,7 @@ def test_tensors_do_not_pile_up():
     output = EpochOutput()
     for _ in range(3 * BLOCK_SIZE + 1):
         output.append(torch.zeros(()))
+        assert len(output._pending) < BLOCK_SIZE
     assert len(output._pending) == 1
     assert len(output) == 3 * BLOCK_SIZE + 1
 
@@ -53,13 +68,115 @@ def test_first_entry_that_is_not_finite():
     assert output.first_nonfinite() == (2, {"loss": 1.0, "snr": math.inf})
 
 
+def test_values_that_were_found_finite_are_not_searched_again():
+    output = EpochOutput()
+    output.append({"loss": torch.tensor(1.0), "snr": 2})
+    assert output.first_nonfinite() is None
+    for value in (3.0, math.nan):
+        output.append({"loss": torch.tensor(value), "snr": 2})
+    assert output.first_nonfinite()[0] == 2
+    assert output.first_nonfinite()[0] == 2
+    output.clear()
+    output.append(torch.tensor(math.inf))
+    assert output.first_nonfinite() == (0, {"loss": math.inf})
+
+
+def test_tensors_that_the_step_writes_to_later_are_kept_as_they_were():
+    output, running = EpochOutput(), torch.zeros(())
+    for _ in range(3):
+        running += 1
+        output.append({"loss": torch.tensor(0.5), "running": running})
+    assert [entry["running"] for entry in output.floats()] == [1.0, 2.0, 3.0]
+
+
+def test_a_small_part_of_a_large_tensor_does_not_keep_it_in_memory():
+    output, large = EpochOutput(), torch.zeros(1000)
+    output.append(large[3])
+    assert output._pending[0].untyped_storage().nbytes() == 4
+
+
+def test_mean_of_the_latest_micro_batches():
+    output = EpochOutput()
+    output.append(torch.tensor(5.0))
+    assert output.latest(4) == {"loss": 5.0}
+    output.append({"loss": torch.tensor(1.0), "a": 3})
+    output.append({"a": 4, "loss": torch.tensor(2.0)})
+    assert output.latest(1) == {"a": 4.0, "loss": 2.0}
+    assert output.latest(2) == {"loss": 1.5, "a": 3.5}
+    assert output.latest(3)["loss"] == pytest.approx(8 / 3)
+
+
 def test_saved_entries_go_on():
-    first, second = EpochOutput(), EpochOutput()
+    first = EpochOutput()
     first.append(torch.tensor(1.0))
-    second.load_state_dict(first.state_dict())
+    second = saved_and_loaded(first)
     second.append(torch.tensor(2.0))
-    assert second.floats() == [1.0, 2.0]
+    second.append({"loss": torch.tensor(3.0)})
+    assert second.floats() == [1.0, 2.0, {"loss": 3.0}]
+    assert second.latest(2) == {"loss": 2.5}
     assert first.floats() == [1.0]
+
+
+def test_a_saved_state_does_not_change_when_more_is_appended():
+    output = EpochOutput()
+    output.append(torch.tensor(1.0))
+    state = output.state_dict()
+    for _ in range(2 * BLOCK_SIZE):
+        output.append({"loss": torch.tensor(2.0)})
+    loaded = EpochOutput()
+    loaded.load_state_dict(state)
+    assert loaded.floats() == [1.0]
+
+
+scalars_of_a_step = st.dictionaries(st.sampled_from("abcd"), st.floats(), max_size=4)
+
+
+@given(st.lists(st.one_of(st.floats(), scalars_of_a_step)), st.integers(0, 50))
+@settings(max_examples=50, deadline=None)
+def test_entries_of_any_layout_in_any_order_survive_a_checkpoint(entries, cut):
+    output = EpochOutput()
+    for index, entry in enumerate(entries):
+        if index == cut:
+            output = saved_and_loaded(output)
+        is_bare = isinstance(entry, float)
+        output.append(torch.tensor(entry, dtype=torch.float64) if is_bare else entry)
+    assert len(output) == len(entries)
+    assert repr(output.floats()) == repr(entries)  # repr tells NaN and the order of the names
+    assert repr(saved_and_loaded(output).floats()) == repr(entries)
+
+
+def test_a_saved_entry_takes_eight_bytes_per_scalar_and_four_for_itself():
+    output = EpochOutput()
+    for _ in range(1000):
+        output.append({"loss": torch.zeros(()), "snr": 1, "count": 2})
+    document, tensors = flatten(output.state_dict())
+    assert sum(tensor.nbytes for tensor in tensors.values()) == 1000 * (3 * 8 + 4)
+    assert len(json.dumps(document)) < 200
+
+
+def test_memory_grows_by_little_more_than_what_is_kept():
+    program = """
+import torch
+from audiozen.trainer.epoch_output import EpochOutput
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def append(num_entries):
+    for _ in range(num_entries):
+        output.append({"loss": torch.zeros(()), "snr": torch.zeros(()), "count": 3})
+
+output = EpochOutput()
+append(5_000)
+before = resident()
+append(50_000)
+print((resident() - before) / 50_000)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 90
 
 
 def test_means_over_the_entries_that_have_a_scalar():

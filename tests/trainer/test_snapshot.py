@@ -29,13 +29,13 @@ def test_states_are_given_back():
 
 
 def test_other_parts_are_refused():
-    with pytest.raises(CheckpointError, match=r"here holds \['a'\], this run has \['a', 'b'\]"):
+    with pytest.raises(CheckpointError, match="b: was not there, is 'Adam'"):
         load_snapshot({"a": adam(), "b": adam()}, take_snapshot({"a": adam()}), "here")
 
 
 def test_part_of_another_class_is_refused():
     sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))])
-    with pytest.raises(CheckpointError, match="here, optimizer was a Adam and is a SGD now"):
+    with pytest.raises(CheckpointError, match="optimizer: was 'Adam', is 'SGD'"):
         load_snapshot({"optimizer": sgd}, take_snapshot({"optimizer": adam()}), "here")
 
 

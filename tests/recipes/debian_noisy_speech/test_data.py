@@ -13,6 +13,7 @@ from audiozen.config.locate import locate
 from audiozen.data.audio import read_audio, write_audio
 from audiozen.data.loader import TrainingLoader
 from audiozen.data.manifest import Entry, read_manifest, write_manifest
+from audiozen.errors import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,6 +139,45 @@ def test_mixtures_do_not_depend_on_the_number_of_workers() -> None:
 
 def test_an_epoch_has_as_many_mixtures_as_were_asked_for() -> None:
     assert len(build("TrainingMixtures", num_mixtures=12)) == 12
+
+
+def test_sound_of_another_rate_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "slow.wav"
+    write_audio(path, torch.full((400,), 0.5), 8000)
+    write_manifest(tmp_path / "slow.jsonl", [Entry("slow", path, 8000, 400)])
+    for keep_in_memory in (True, False):
+        recordings = build("Recordings", tmp_path / "slow.jsonl", keep_in_memory=keep_in_memory)
+        with pytest.raises(AudioError, match=r"slow\.wav has 8000 Hz, and 16000 Hz were expected"):
+            recordings.segment(0, 100)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """The manifests of training, with paths to the sound."""
+    for name in ("speech_train.jsonl", "noise_train.jsonl"):
+        write_manifest(tmp_path / name, read_manifest(CORPUS / "audio" / name))
+    return tmp_path
+
+
+def test_fingerprint_stays_in_another_folder(corpus: Path) -> None:
+    there, moved = build("TrainingMixtures"), build("TrainingMixtures", str(corpus))
+    assert there.fingerprint() == moved.fingerprint()
+
+
+def test_fingerprint_changes_with_manifests_and_settings(corpus: Path) -> None:
+    texts = {build("TrainingMixtures").fingerprint()}
+    for settings in ({"snr_db": (0.0, 1.0)}, {"babble": 0.5}, {"num_seconds": 1.0}):
+        texts.add(build("TrainingMixtures", **settings).fingerprint())
+    for name in ("speech_train.jsonl", "noise_train.jsonl"):
+        write_manifest(corpus / name, read_manifest(corpus / name)[1:])
+        texts.add(build("TrainingMixtures", str(corpus)).fingerprint())
+    assert len(texts) == 6
+
+
+def test_keeping_sound_in_memory_does_not_change_the_fingerprint() -> None:
+    kept, again = (build("TrainingMixtures", keep_in_memory=keep) for keep in (True, False))
+    drawn(kept, seed=0)
+    assert kept.fingerprint() == again.fingerprint()
 
 
 # Evaluation ---------------------------------------------------------------------------------------

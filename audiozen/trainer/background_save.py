@@ -1,0 +1,59 @@
+"""Writing beside the training: one piece of work at a time, in a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from audiozen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class BackgroundSave:
+    """Writes a checkpoint while the training goes on.
+
+    A save that fails is told at once, from its thread; training goes on, and whoever depends on the checkpoint asks
+    :meth:`succeeded`. The thread does not keep the process alive: who wants all of it on the disk asks before leaving.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, work: Callable[[], object]) -> None:
+        """Do the work in a thread, once that of before has ended."""
+        self.wait()
+        self._error = None
+        self._thread = threading.Thread(target=self._run, args=[work], name="save", daemon=True)
+        self._thread.start()
+
+    def succeeded(self) -> bool:
+        """Wait for the work; whether the last one did what it should, or there was none.
+
+        Raises:
+            BaseException: what the work raised, unless it was a CheckpointError, which was told.
+        """
+        self.wait()
+        if self._error is not None and not isinstance(self._error, CheckpointError):
+            raise self._error
+        return self._error is None
+
+    def wait(self) -> None:
+        """Return when the work has ended, well or not."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except CheckpointError as error:
+            self._error = error
+            logger.error("%s; training goes on, earlier checkpoints are whole", error)  # noqa: TRY400 - told, not traced
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that asks
+            self._error = error

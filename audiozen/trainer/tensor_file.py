@@ -1,0 +1,111 @@
+"""Tensors as the bytes of a safetensors file, copied into a buffer that is kept.
+
+::
+
+    file = TensorFile()
+    file.copy(model.state_dict())     # as fast as the memory: the model may change from here on
+    write_file(path, *file.parts())   # any time later, in any thread
+
+Source: the format is described in the README of https://github.com/huggingface/safetensors: the length of a header, the
+header in JSON, the tensors. Writing it with that library takes twice the memory and holds the interpreter meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from audiozen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+ALIGNMENT = 8
+
+Layout = tuple[tuple[str, torch.dtype, tuple[int, ...]], ...]
+
+
+class TensorFile:
+    """One safetensors file in memory. Its buffer is made anew only where names, types or shapes change."""
+
+    def __init__(self) -> None:
+        self._layout: Layout | None = None
+        self._header = b""
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._slots: dict[str, Tensor] = {}
+
+    def copy(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy tensors of any device into the buffer. Tied ones are written under each of their names.
+
+        Raises:
+            CheckpointError: the format has no such type; the text names the tensor.
+        """
+        layout = layout_of(tensors)
+        if layout != self._layout:
+            self._make_buffer(layout, pinned=any(tensor.is_cuda for tensor in tensors.values()))
+        if self._slots:
+            sources = [tensors[name].detach() for name in self._slots]
+            torch._foreach_copy_(list(self._slots.values()), sources, non_blocking=True)
+            for device in {tensor.device for tensor in sources if tensor.is_cuda}:
+                torch.cuda.synchronize(device)
+
+    def parts(self) -> tuple[bytes, memoryview]:
+        """The content of the file: header and tensors."""
+        return self._header, self._buffer.numpy().data
+
+    def _make_buffer(self, layout: Layout, *, pinned: bool) -> None:
+        self._layout = None  # until all is done
+        sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layout]
+        # Filled, so that the first copy does not have to wait for the memory's pages.
+        self._buffer = torch.zeros(sum(sizes), dtype=torch.uint8, pin_memory=pinned)
+        self._header, self._slots = b"", {}
+        header, start = {}, 0
+        for (name, dtype, shape), size in zip(layout, sizes):
+            end = start + size
+            header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+            self._slots[name] = self._buffer[start:end].view(dtype).view(shape)
+            start = end
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % ALIGNMENT)
+        self._header = len(text).to_bytes(8, "little") + text
+        self._layout = layout
+
+
+def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
+    """Name, type and shape of each tensor, in the order of the file: larger types first, so that all are aligned.
+
+    Raises:
+        CheckpointError: the format has no such type; the text names the tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES or tensor.layout is not torch.strided:
+            kind = str(tensor.dtype if tensor.dtype not in DTYPES else tensor.layout)
+            raise CheckpointError(
+                f"{name} is a tensor of {kind.removeprefix('torch.')}, which a checkpoint cannot hold; allowed are "
+                f"dense tensors of {', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES)}"
+            )
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    return tuple((name, tensors[name].dtype, tuple(tensors[name].shape)) for name in order)

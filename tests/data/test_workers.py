@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from audiozen.data.loader import EvaluationLoader, TrainingLoader
+from audiozen.data.workers import dead_workers_told, move_to_shared_memory, worker_death
+from audiozen.errors import TrainingError
+
+
+class Dying(Dataset):
+    """Sample 3 kills who loads it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> int:
+        if index == 3:
+            os.kill(os.getpid(), self.number)
+            time.sleep(10)
+        return index
+
+
+class Exiting(Dying):
+    def __getitem__(self, index: int) -> int:
+        os._exit(3)
+
+
+def death_of(batches) -> str:
+    with pytest.raises(TrainingError) as caught, dead_workers_told():
+        list(batches)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    return str(caught.value)
+
+
+# ---- a worker that dies -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [TrainingLoader, EvaluationLoader])
+def test_killed_worker_is_told_with_the_likely_cause_and_what_to_do(make):
+    some = make(DataLoader(Dying(signal.SIGKILL), num_workers=2), seed=0)
+    told = death_of(some.batches(0) if make is TrainingLoader else some)
+    assert told.startswith("a data-loader worker (process ")
+    assert " was killed (Killed), most likely by the kernel, because memory ran out" in told
+    assert "lower num_workers, prefetch_factor or batch_size" in told
+    assert told.endswith("Go on from the last checkpoint with --resume.")
+
+
+def test_bus_error_is_blamed_on_shared_memory():
+    told = death_of(
+        TrainingLoader(DataLoader(Dying(signal.SIGBUS), num_workers=1), seed=0).batches(0)
+    )
+    assert (
+        "was killed (Bus error), most likely because the shared memory in /dev/shm is full" in told
+    )
+    assert "mount a larger /dev/shm" in told
+
+
+@pytest.mark.parametrize(
+    ("dataset", "how"),
+    [
+        (Dying(signal.SIGSEGV), "was killed (Segmentation fault)"),
+        (Exiting(signal.SIGKILL), "ended with exit code 3"),
+    ],
+)
+def test_other_deaths_are_blamed_on_the_code(dataset, how):
+    told = death_of(TrainingLoader(DataLoader(dataset, num_workers=1), seed=0).batches(0))
+    assert (
+        f"{how}, most likely by a library that the dataset uses; num_workers=0 shows where" in told
+    )
+
+
+def test_worker_that_dies_while_nobody_waits_for_it_is_told_too():
+    batches = TrainingLoader(DataLoader(Dying(signal.SIGKILL), num_workers=1), seed=0).batches(0)
+    with pytest.raises(TrainingError, match="was killed"), dead_workers_told():
+        next(batches)
+        time.sleep(10)  # as a long step would
+
+
+def test_death_that_pytorch_finds_by_itself_is_known():
+    error = worker_death(RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"))
+    assert str(error).startswith("a data-loader worker (process 12, 13) died, most likely by")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 cannot be multiplied"), ValueError("DataLoader worker")]
+)
+def test_other_errors_stay_what_they_are(error):
+    assert worker_death(error) is None
+    with pytest.raises(type(error)) as caught, dead_workers_told():
+        raise error
+    assert caught.value is error
+
+
+# ---- shared memory ----------------------------------------------------------------------------
+
+FULL = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+from audiozen.data.loader import TrainingLoader
+from audiozen.data.workers import dead_workers_told
+from audiozen.errors import TrainingError
+
+class Large(Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return torch.ones(2**20)
+
+dataloader = DataLoader(Large(), num_workers=1, {options})
+try:
+    with dead_workers_told():
+        list(TrainingLoader(dataloader, seed=0).batches(0))
+except TrainingError as error:
+    print(error)
+"""
+
+OPTIONS = {"collated by PyTorch": "batch_size=2", "collated by users": "collate_fn=tuple"}
+
+
+def in_a_small_shared_memory(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where ``/dev/shm`` has 1 MiB; nobody else sees it."""
+    mounted = 'mount -t tmpfs -o size=1m tmpfs /dev/shm || exit 77; exec "$0" "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, sys.executable, "-c", code]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        pytest.skip("unshare is not installed")
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_full_shared_memory_is_told_and_nothing_waits_for_ever(options):
+    run = in_a_small_shared_memory(FULL.format(options=options))
+    if run.returncode == 77 or "unshare" in run.stderr:
+        pytest.skip(f"nothing can be mounted here: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("the shared memory through which data-loader workers hand over")
+    assert "No space left on device" in run.stdout
+    assert "mount a larger /dev/shm (docker run --shm-size=8g), or lower num_workers" in run.stdout
+
+
+def test_tensors_anywhere_in_a_batch_are_shared_and_keep_their_values():
+    owner = torch.arange(6.0)
+    parts = {"a": [owner[::2], np.zeros(3)], "b": torch.nn.Parameter(torch.ones(2)), "c": {"d": 1}}
+    move_to_shared_memory(parts)
+    assert parts["a"][0].is_shared()
+    assert parts["b"].is_shared()
+    assert parts["a"][0].tolist() == [0, 2, 4]
+
+
+class Unsendable(Dying):
+    def __getitem__(self, index: int):
+        return lambda: index
+
+
+def test_batch_that_cannot_be_sent_is_an_error_and_nothing_waits_for_ever():
+    dataloader = DataLoader(Unsendable(signal.SIGKILL), num_workers=1, collate_fn=list)
+    with pytest.raises(Exception, match="pickle"):
+        list(TrainingLoader(dataloader, seed=0).batches(0))

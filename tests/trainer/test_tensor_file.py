@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiozen.errors import CheckpointError
+from audiozen.trainer.tensor_file import DTYPES, TensorFile
+
+
+def content(file: TensorFile) -> bytes:
+    return b"".join(file.parts())
+
+
+def loaded(file: TensorFile) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load(content(file))
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tolist() == b.tolist()
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.tuples(st.sampled_from(list(DTYPES)), st.lists(st.integers(0, 3), max_size=3)),
+        max_size=6,
+    )
+)
+def test_any_tensors_are_read_by_the_library_as_they_were(kinds):
+    kinds.pop("__metadata__", None)
+    tensors = {name: (torch.rand(shape) * 100).to(dtype) for name, (dtype, shape) in kinds.items()}
+    file = TensorFile()
+    file.copy(tensors)
+    found = loaded(file)
+    assert set(found) == set(tensors)
+    assert all(same(found[name], tensors[name]) for name in tensors)
+
+
+def test_views_and_tied_tensors_are_written_in_full():
+    tied = torch.arange(6.0)
+    tensors = {"a": tied, "b": tied, "part": tied[2:4], "turned": tied.reshape(2, 3).T}
+    file = TensorFile()
+    file.copy(tensors)
+    assert all(same(value, tensors[name]) for name, value in loaded(file).items())
+
+
+def test_buffer_is_kept_while_names_and_shapes_stay():
+    file = TensorFile()
+    file.copy({"a": torch.ones(4)})
+    address = file.parts()[1].obj.ctypes.data
+    file.copy({"a": torch.zeros(4)})
+    assert file.parts()[1].obj.ctypes.data == address
+    assert loaded(file)["a"].tolist() == [0] * 4
+    file.copy({"a": torch.zeros(4), "b": torch.ones(1)})
+    assert set(loaded(file)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (torch.zeros(2, dtype=torch.complex128), "layer/x is a tensor of complex128"),
+        (torch.zeros(2).to_sparse(), "layer/x is a tensor of sparse_coo"),
+    ],
+)
+def test_tensors_that_the_format_lacks_are_named(tensor, text):
+    with pytest.raises(CheckpointError, match=text):
+        TensorFile().copy({"layer/x": tensor})
