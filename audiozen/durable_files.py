@@ -29,9 +29,12 @@ def make_folder(path: Path) -> None:
 
 def make_folders(path: Path) -> None:
     """Make a folder and those above it, where they are missing; each stays when the power goes."""
-    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        make_folder(folder)
+        try:
+            make_folder(folder)
+        except FileExistsError:  # somebody else has just made it
+            continue
         flush(folder.parent)
 
 

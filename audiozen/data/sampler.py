@@ -14,8 +14,8 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy import random as numpy_random  # here, for otherwise each worker would import it anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,12 +101,12 @@ def seed_generators(*parts: int | str) -> None:
     """Seed the global generators of Python, NumPy and PyTorch (CPU) from ``parts``, in a few
     microseconds.
 
-    A generator that a dataset makes for itself (``np.random.default_rng()``) is not reached: seed
+    A generator that a dataset makes for itself (``numpy_random.default_rng()``) is not reached: seed
     it from one of these, or draw from these.
     """
     digest = _digest(parts)
     random.seed(int.from_bytes(digest[:8], "little"))
-    np.random.seed(int.from_bytes(digest[8:12], "little"))  # noqa: NPY002 - this is the one that datasets draw from
+    numpy_random.seed(int.from_bytes(digest[8:12], "little"))  # noqa: NPY002 - this is the one that datasets draw from
     # Not torch.manual_seed: it also visits all accelerators, which takes 100 times as long.
     torch.default_generator.manual_seed(int.from_bytes(digest[16:24], "little"))
 
@@ -132,14 +132,14 @@ class GeneratorStates(NamedTuple):
 
 def generator_states() -> GeneratorStates:
     """States of the global generators of Python, NumPy and PyTorch (CPU)."""
-    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global generator is meant
+    numpy_state = numpy_random.get_state(legacy=False)  # noqa: NPY002 - the global generator is meant
     return GeneratorStates(random.getstate(), numpy_state, torch.default_generator.get_state())
 
 
 def restore_generators(states: GeneratorStates) -> None:
     """Set the global generators to ``states``."""
     random.setstate(states.python)
-    np.random.set_state(states.numpy)  # noqa: NPY002 - the global generator is meant
+    numpy_random.set_state(states.numpy)  # noqa: NPY002 - the global generator is meant
     torch.default_generator.set_state(states.torch)
 
 

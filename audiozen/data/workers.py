@@ -7,6 +7,8 @@ import pickle
 import re
 import signal
 import threading
+import time
+import traceback
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.reduction import ForkingPickler
@@ -19,6 +21,8 @@ from audiozen.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+MAX_SECONDS_TO_DIE = 1.0
 
 # What PyTorch says. It raises the first one from a signal handler: wherever the main process happens to be.
 _DEATH = re.compile(
@@ -44,23 +48,30 @@ _GO_ON = "Go on from the last checkpoint with --resume."
 
 
 def worker_death(error: BaseException) -> TrainingError | None:
-    """What an error of PyTorch means, where it tells that a worker process died or that shared memory is full.
+    """What an error means, if it tells that a worker process died or that shared memory is full.
 
     Args:
-        error: any; those that tell of workers are a RuntimeError.
+        error: any. What caused it is looked at as well: PyTorch may tell of a death twice, and the first time better.
 
     Returns:
         The error to raise in its place: which process, why probably, and what to do. None: it means something else.
     """
-    if not isinstance(error, RuntimeError):
-        return None
-    if full := _NO_SHARED_MEMORY.search(str(error)):
+    told = "\n".join(str(e) for e in _origin_first(error) if isinstance(e, RuntimeError))
+    if full := _NO_SHARED_MEMORY.search(told):
         return TrainingError(
-            f"the shared memory through which data-loader workers hand over their batches is full "
+            "the shared memory through which data-loader workers hand over their batches is full "
             f"({full[0]}): {_LARGER}. {_GO_ON}"
         )
-    death = _DEATH.search(str(error))
+    death = _DEATH.search(told)
     return None if death is None else TrainingError(_death_text(death))
+
+
+def _origin_first(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.insert(0, error)
+        error = error.__cause__ or error.__context__
+    return chain
 
 
 def _death_text(death: re.Match[str]) -> str:
@@ -81,11 +92,30 @@ def dead_workers_told() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        death = worker_death(error)
+    except Exception as error:
+        death = worker_death(error) or _death_that_follows(error)
         if death is None:
             raise
         raise death from error
+
+
+def _death_that_follows(error: Exception) -> TrainingError | None:
+    """A worker that dies while it hands over a batch breaks the connection, and is told a moment later, if at all."""
+    if not isinstance(error, ConnectionError | EOFError) or not _is_of_a_worker(error):
+        return None
+    try:
+        time.sleep(MAX_SECONDS_TO_DIE)  # ends when PyTorch's signal handler raises
+    except RuntimeError as told:
+        return worker_death(told)
+    return TrainingError(
+        f"a data-loader worker died ({type(error).__name__} while it handed over a batch), most likely because memory "
+        f"ran out, or by a library that the dataset uses. {_GO_ON}"
+    )
+
+
+def _is_of_a_worker(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.name == "_try_get_data" for frame in frames)
 
 
 def move_to_shared_memory(batch: Any) -> None:

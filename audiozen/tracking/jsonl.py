@@ -151,8 +151,12 @@ class JsonlTracker(Tracker):
         position, rest = 0, b""
         while block := os.pread(self._file.fileno(), _BLOCK_SIZE, position):
             position += len(block)
-            lines, line_break, rest = (rest + block).rpartition(b"\n")
-            yield lines + line_break
+            end = block.rfind(b"\n") + 1
+            if end == 0:
+                rest += block
+            else:
+                yield rest + block[:end]
+                rest = block[end:]
 
     def _remove_torn_line(self) -> None:
         """Cut what stands behind the last line break: a line whose writer was killed."""

@@ -741,37 +741,27 @@ class BaseTrainer:
                 )
             )
         load_matching(self.modules, weights)
-        if changes:
-            self._load_what_fits(path, snapshot, before, changes)
-        else:
-            load_snapshot(self._parts(), snapshot, path)
+        parts = self._parts()
+        if unfit:  # then neither does what belongs to each weight
+            for name in [name for name in parts if name.startswith(("optimizer", "averaging"))]:
+                logger.warning("%s starts anew", name)
+                del parts[name]
+        load = load_what_fits if changes else load_snapshot
+        load(parts, {name: snapshot[name] for name in parts if name in snapshot}, path)
         if outcome is not None:
-            load_what_fits(
-                self._outcome_parts(), without(outcome, "score"), f"{path}, its validation"
-            )
+            load(self._outcome_parts(), without(outcome, "score"), f"{path}, its validation")
+        if changes:
+            self._adapt(path.name, before, changes)
         self.tracker.rewind(self.state.step)
         if self.is_main_process:
             self._settle_links(path.name)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
 
-    def _load_what_fits(
-        self, path: Path, snapshot: dict[str, Any], before: Identity, changes: list[str]
-    ) -> None:
-        """Go on from a run with other parts or settings; whatever has changed has the settings of this run."""
+    def _adapt(self, name: str, before: Identity, changes: list[str]) -> None:
+        """Go on with what has changed since the checkpoint as it is in this run."""
         for change in changes:
-            logger.warning("changed since %s: %s", path.name, change)
-        parts = self._parts()
-        if misfits(
-            self.modules, self.store.load_models(path)
-        ):  # nor does what belongs to each weight fit
-            for name in [n for n in parts if n.startswith(("optimizer", "averaging"))]:
-                logger.warning("%s starts anew", name)
-                del parts[name]
-            anew = ["averaging"]
-        else:
-            anew = []
-        anew += load_what_fits(parts, snapshot, path)
-        if "averaging" in anew:
+            logger.warning("changed since %s: %s", name, change)
+        if self.averaging.num_updates == 0:
             self.averaging.restart()
         take_over_settings(before, self.identity, self.optimizers, self.lr_schedulers.values())
         if any(change.startswith("train_dataloader.") for change in changes):

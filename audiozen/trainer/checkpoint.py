@@ -173,6 +173,13 @@ class CheckpointStore:
             if not problems:
                 for name, problem in damaged.items():
                     self.set_aside(name, problem)
+                if damaged:
+                    num_lost = moments[-1].step - moment.step
+                    logger.error(
+                        "going on from %s: %s steps are done again",
+                        path,
+                        num_lost or "an unknown number of",
+                    )
                 return path
             damaged[moment.name] = "; ".join(problems)
         if damaged:

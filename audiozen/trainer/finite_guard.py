@@ -38,6 +38,8 @@ class _Update(NamedTuple):
 
 
 class _Judged(NamedTuple):
+    """The numbers of an update, on the host."""
+
     update: _Update
     loss: float
     norm: float
@@ -117,17 +119,20 @@ class FiniteGuard:
             The norm before clipping, on the device.
         """
         gradients = self.engine.clip_gradients(optimizers, self.config.max_grad_norm)
-        drop = None
-        if self.config.on_nonfinite != "ignore":
-            norm = self._zero if self.engine.scaler.is_enabled() else gradients.norm
-            update = _Update(self._describe_step, self._loss, norm, gradients)
-            if self.config.on_nonfinite == "skip":
-                self._tell_of_reads(optimizers)
-                update = update._replace(loss=self.engine.sum(update.loss))
-                drop = is_not_finite(update)
-            self._steps[-1].append(update)
+        drop = None if self.config.on_nonfinite == "ignore" else self._judge(gradients)
+        if drop is not None:
+            self._tell_of_reads(optimizers)
         self.engine.step(optimizers, drop)
         return gradients.norm
+
+    def _judge(self, gradients: Gradients) -> Tensor | None:
+        """Take note of an update; 1 where it is to be dropped, and 0 or None where it is not."""
+        skips = self.config.on_nonfinite == "skip"
+        norm = self._zero if self.engine.scaler.is_enabled() else gradients.norm
+        loss = self.engine.sum(self._loss) if skips else self._loss
+        update = _Update(self._describe_step, loss, norm, gradients)
+        self._steps[-1].append(update)
+        return is_not_finite(update) if skips else None
 
     def _tell_of_reads(self, optimizers: Sequence[Optimizer]) -> None:
         slow = [o for o in optimizers if not is_fused(o)]
@@ -150,7 +155,7 @@ class FiniteGuard:
         """
         if self.config.on_nonfinite == "skip":
             self._count_skips()
-        elif self._steps:
+        elif self.config.on_nonfinite == "raise" and self._steps:
             self._refuse()
         self._steps.clear()
 

@@ -44,17 +44,19 @@ DTYPES = {
     torch.bool: "BOOL",
 }
 ALIGNMENT = 8
+GROWTH = 8
 
 Layout = tuple[tuple[str, torch.dtype, tuple[int, ...]], ...]
 
 
 class TensorFile:
-    """One safetensors file in memory. Its buffer is made anew only where names, types or shapes change."""
+    """One safetensors file in memory. Its buffer is made anew only where the tensors outgrow it."""
 
     def __init__(self) -> None:
         self._layout: Layout | None = None
         self._header = b""
         self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._size = 0
         self._slots: dict[str, Tensor] = {}
 
     def copy(self, tensors: Mapping[str, Tensor]) -> None:
@@ -65,7 +67,7 @@ class TensorFile:
         """
         layout = layout_of(tensors)
         if layout != self._layout:
-            self._make_buffer(layout, pinned=any(tensor.is_cuda for tensor in tensors.values()))
+            self._lay_out(layout, pinned=any(tensor.is_cuda for tensor in tensors.values()))
         if self._slots:
             sources = [tensors[name].detach() for name in self._slots]
             torch._foreach_copy_(list(self._slots.values()), sources, non_blocking=True)
@@ -74,14 +76,17 @@ class TensorFile:
 
     def parts(self) -> tuple[bytes, memoryview]:
         """The content of the file: header and tensors."""
-        return self._header, self._buffer.numpy().data
+        return self._header, self._buffer.numpy().data[: self._size]
 
-    def _make_buffer(self, layout: Layout, *, pinned: bool) -> None:
-        self._layout = None  # until all is done
+    def _lay_out(self, layout: Layout, *, pinned: bool) -> None:
         sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layout]
-        # Filled, so that the first copy does not have to wait for the memory's pages.
-        self._buffer = torch.zeros(sum(sizes), dtype=torch.uint8, pin_memory=pinned)
-        self._header, self._slots = b"", {}
+        if sum(sizes) > len(self._buffer):
+            self._buffer = torch.empty(0)  # never two of them
+            # Room to grow, since some states do in each step.
+            self._buffer = torch.empty(
+                sum(sizes) + sum(sizes) // GROWTH, dtype=torch.uint8, pin_memory=pinned
+            )
+        self._slots = {}
         header, start = {}, 0
         for (name, dtype, shape), size in zip(layout, sizes):
             end = start + size
@@ -91,7 +96,7 @@ class TensorFile:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % ALIGNMENT)
         self._header = len(text).to_bytes(8, "little") + text
-        self._layout = layout
+        self._layout, self._size = layout, sum(sizes)
 
 
 def layout_of(tensors: Mapping[str, Tensor]) -> Layout:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class NoAveraging:
     """Evaluates the weights as they are."""
 
+    num_updates = 0
+
     def update(self) -> None:
         """Nothing to take note of."""
 

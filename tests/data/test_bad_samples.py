@@ -219,7 +219,7 @@ def test_evaluation_never_takes_another_file(folder, num_workers):
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_file_is_replaced_and_listed(folder, kind):
-    spoil, reason = BAD[kind]
+    spoil, _ = BAD[kind]
     before = drawn(loader(folder).batches(2))
     spoil(folder / "07.wav")
     some = loader(folder)

@@ -55,7 +55,7 @@ SAMPLE: dict[str, Any] = {
     "text": "a",
 }
 OTHERS: list[dict[str, Any]] = [
-    {**SAMPLE, "noisy": torch.tensor([[0.5, -0.25, 0.126]])},
+    {**SAMPLE, "noisy": torch.tensor([[0.5, -0.25, 0.2]])},
     {**SAMPLE, "noisy": torch.tensor([0.5, -0.25, 0.125])},
     {**SAMPLE, "noisy": torch.tensor([[0.5, -0.25, 0.125]], dtype=torch.float64)},
     {**SAMPLE, "labels": [4, True, None, 1.5]},
@@ -78,7 +78,7 @@ def test_first_middle_and_last_sample_are_looked_at():
     items = [0, 0, 0, 0, 0]
     seen = []
     for place in range(5):
-        changed = items[:place] + [1] + items[place + 1 :]
+        changed = [*items[:place], 1, *items[place + 1 :]]
         seen.append(content_of(Items(*changed), 0) != content_of(Items(*items), 0))
     assert seen == [True, False, True, False, True]
 

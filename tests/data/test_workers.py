@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,6 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from audiozen.data.loader import EvaluationLoader, TrainingLoader
 from audiozen.data.workers import dead_workers_told, move_to_shared_memory, worker_death
 from audiozen.errors import TrainingError
+
+
+@pytest.fixture(autouse=True)
+def no_worker_of_another_test():
+    yield
+    gc.collect()  # an error keeps its loader, which would end its workers at a bad time for other tests
 
 
 class Dying(Dataset):
@@ -37,11 +46,19 @@ class Exiting(Dying):
         os._exit(3)
 
 
-def death_of(batches) -> str:
-    with pytest.raises(TrainingError) as caught, dead_workers_told():
-        list(batches)
-    assert isinstance(caught.value.__cause__, RuntimeError)
-    return str(caught.value)
+def death_of(batches, seconds: float = 0) -> str:
+    """What is told of it; seconds: how long each batch is worked on."""
+    try:
+        with dead_workers_told():
+            for _ in batches:
+                time.sleep(seconds)
+    except TrainingError as error:
+        return str(error)
+    return "nothing"
+
+
+def loader(dataset: Dataset, **options) -> TrainingLoader:
+    return TrainingLoader(DataLoader(dataset, num_workers=1, **options), seed=0)
 
 
 # ---- a worker that dies -----------------------------------------------------------------------
@@ -49,7 +66,7 @@ def death_of(batches) -> str:
 
 @pytest.mark.parametrize("make", [TrainingLoader, EvaluationLoader])
 def test_killed_worker_is_told_with_the_likely_cause_and_what_to_do(make):
-    some = make(DataLoader(Dying(signal.SIGKILL), num_workers=2), seed=0)
+    some = make(DataLoader(Dying(signal.SIGKILL), num_workers=1), seed=0)
     told = death_of(some.batches(0) if make is TrainingLoader else some)
     assert told.startswith("a data-loader worker (process ")
     assert " was killed (Killed), most likely by the kernel, because memory ran out" in told
@@ -58,9 +75,7 @@ def test_killed_worker_is_told_with_the_likely_cause_and_what_to_do(make):
 
 
 def test_bus_error_is_blamed_on_shared_memory():
-    told = death_of(
-        TrainingLoader(DataLoader(Dying(signal.SIGBUS), num_workers=1), seed=0).batches(0)
-    )
+    told = death_of(loader(Dying(signal.SIGBUS)).batches(0))
     assert (
         "was killed (Bus error), most likely because the shared memory in /dev/shm is full" in told
     )
@@ -75,17 +90,63 @@ def test_bus_error_is_blamed_on_shared_memory():
     ],
 )
 def test_other_deaths_are_blamed_on_the_code(dataset, how):
-    told = death_of(TrainingLoader(DataLoader(dataset, num_workers=1), seed=0).batches(0))
+    told = death_of(loader(dataset).batches(0))
     assert (
         f"{how}, most likely by a library that the dataset uses; num_workers=0 shows where" in told
     )
 
 
-def test_worker_that_dies_while_nobody_waits_for_it_is_told_too():
-    batches = TrainingLoader(DataLoader(Dying(signal.SIGKILL), num_workers=1), seed=0).batches(0)
-    with pytest.raises(TrainingError, match="was killed"), dead_workers_told():
-        next(batches)
-        time.sleep(10)  # as a long step would
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.3])
+def test_worker_is_told_to_be_dead_whatever_the_main_process_does(num_workers, delay):
+    dataloader = DataLoader(Dying(signal.SIGKILL), num_workers=num_workers)
+    told = death_of(TrainingLoader(dataloader, seed=0).batches(0), delay)
+    assert " was killed (Killed), most likely by the kernel" in told
+
+
+@pytest.mark.parametrize("handler", ["PyTorch's", "none"])
+def test_worker_that_dies_while_it_hands_over_a_batch_is_told(handler):
+    batches = loader(Sound()).batches(0)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    time.sleep(0.2)  # the next batches are announced; to fetch them, the worker must answer
+    os.kill(worker.pid, signal.SIGSTOP)
+    before = signal.getsignal(signal.SIGCHLD)
+    if handler == "none":
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    threading.Timer(0.2, worker.kill).start()
+    try:
+        assert death_of(batches).startswith("a data-loader worker ")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+class Sound(Dying):
+    def __init__(self) -> None:
+        pass
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.zeros(100)
+
+
+def test_broken_connection_of_something_else_stays_what_it_is():
+    with pytest.raises(ConnectionResetError), dead_workers_told():
+        raise ConnectionResetError
+
+
+def test_death_that_became_another_error_is_still_told():
+    with (
+        pytest.raises(TrainingError, match=r"\(process 7\) was killed \(Killed\)"),
+        dead_workers_told(),
+    ):
+        save_badly()
+
+
+def save_badly() -> None:
+    try:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    except RuntimeError as error:
+        raise OSError("cannot save") from error
 
 
 def test_death_that_pytorch_finds_by_itself_is_known():

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -248,6 +250,8 @@ class Recording(Unflushed):
 
 DATA = ("lost", "zeroed", "half", "all")
 """What may be left of bytes that were written and not flushed."""
+MAX_NUM_WAYS = 1000
+"""For one moment. There are fewer, unless something forgets to flush."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +329,12 @@ def _journals(log: Sequence[Change]) -> Iterator[tuple[tuple[int, int], ...]]:
 
 def _each_folder(log: Sequence[Change]) -> Iterator[tuple[tuple[int, int], ...]]:
     pending = _pending(log)
-    for ends in product(*pending.values()):
+    if prod(len(places) for places in pending.values()) <= MAX_NUM_WAYS:
+        ways = product(*pending.values())
+    else:
+        dice = random.Random(len(log))
+        ways = ([dice.choice(places) for places in pending.values()] for _ in range(MAX_NUM_WAYS))
+    for ends in ways:
         yield tuple(zip(pending, ends))
 
 

@@ -263,8 +263,11 @@ def test_supersede_leaves_lines_that_are_not_of_a_run_to_the_reader(path: Path) 
     assert path.read_bytes() == foreign
 
 
-def test_lines_across_blocks_stay_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "_BLOCK_SIZE", 100)  # a line has about 80
+@pytest.mark.parametrize("size", [7, 100])  # a line has about 80
+def test_lines_across_blocks_stay_whole(
+    path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "_BLOCK_SIZE", size)
     log(path, range(1, 31))
     with JsonlTracker(path) as tracker:
         tracker.supersede(["loss"], step=20)
@@ -339,6 +342,7 @@ def test_half_a_line_of_another_writer_that_was_killed_is_cut_before_the_next(pa
     assert [row["step"] for row in read_metrics(path)] == [1, 3]
 
 
+@pytest.mark.timeout(30)  # the child lives for 60 s
 def test_lock_of_a_killed_process_is_free_though_its_children_live(path: Path) -> None:
     killed = run(
         "import os, signal, sys, time\n"

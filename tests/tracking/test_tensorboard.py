@@ -164,6 +164,7 @@ def test_names_of_event_files_sort_in_the_order_of_opening(tmp_path: Path) -> No
             tracker.log_scalars({"loss": 1.0}, step=step, epoch=1)
         opened += sorted(set(tmp_path.iterdir()) - set(opened))
     seconds = [int(path.name.split(".")[3]) for path in opened]
+    assert abs(seconds[0] - time.time()) < 60
     assert seconds[0] < seconds[1]
 
 

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -68,7 +69,10 @@ def test_first_entry_that_is_not_finite():
     assert output.first_nonfinite() == (2, {"loss": 1.0, "snr": math.inf})
 
 
-def test_values_that_were_found_finite_are_not_searched_again():
+def test_only_what_is_new_is_searched_for_values_that_are_not_finite(monkeypatch):
+    searched = []
+    original = np.isfinite
+    monkeypatch.setattr(np, "isfinite", lambda x: searched.append(x.size) or original(x))
     output = EpochOutput()
     output.append({"loss": torch.tensor(1.0), "snr": 2})
     assert output.first_nonfinite() is None
@@ -79,6 +83,7 @@ def test_values_that_were_found_finite_are_not_searched_again():
     output.clear()
     output.append(torch.tensor(math.inf))
     assert output.first_nonfinite() == (0, {"loss": math.inf})
+    assert searched == [2, 4, 4, 1]
 
 
 def test_tensors_that_the_step_writes_to_later_are_kept_as_they_were():
@@ -102,6 +107,7 @@ def test_mean_of_the_latest_micro_batches():
     output.append({"loss": torch.tensor(1.0), "a": 3})
     output.append({"a": 4, "loss": torch.tensor(2.0)})
     assert output.latest(1) == {"a": 4.0, "loss": 2.0}
+    assert output.latest(5) == output.latest(3)
     assert output.latest(2) == {"loss": 1.5, "a": 3.5}
     assert output.latest(3)["loss"] == pytest.approx(8 / 3)
 

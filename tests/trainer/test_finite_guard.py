@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import multiprocessing
+import weakref
 from functools import partial
 
 import pytest
@@ -141,6 +142,32 @@ def test_one_bad_loss_among_those_of_a_step_is_found():
         run.guard.check()
 
 
+class Remember(torch.autograd.Function):
+    """The identity, whose node in the graph holds on to a thing."""
+
+    @staticmethod
+    def forward(ctx, value, thing):
+        ctx.thing = thing
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+def test_graph_of_a_loss_is_not_kept():
+    run = Run()
+    run.start()
+    thing = nn.Identity()
+    loss = Remember.apply(run.model(torch.ones(2, 4)).mean(), thing)
+    kept = weakref.ref(thing)
+    del thing
+    assert kept() is not None
+    run.guard.add_loss(loss)
+    del loss
+    assert kept() is None
+
+
 def test_loss_is_forgotten_in_the_next_step():
     run = Run(on_nonfinite="skip")
     run.make(loss=math.nan)
@@ -232,6 +259,7 @@ def test_run_gives_up_after_skips_in_a_row_and_tells_the_first():
     run.make()
     for _ in range(2):
         run.make(gradient=math.nan)
+        run.guard.check()
     run.make()
     run.make(loss=math.nan)
     run.guard.check()
@@ -376,12 +404,16 @@ def _two_processes(rank, store, policy, outcomes):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=2
     )
+    loss = torch.tensor(rank + 1.0)
     run = Run(OPTIMIZERS["fused AdamW"], on_nonfinite=policy, max_skips_in_a_row=1)
     run.guard.engine.rank, run.guard.engine.world_size = rank, 2
+    assert run.guard.engine.sum(loss) == 3
+    assert loss == rank + 1  # epoch outputs and logs have it, too
     run.make()
     run.guard.check()
     before = run.everything()
     run.make(loss=math.nan if rank == 1 else 1.0)
+    run.make(loss=math.nan if rank == 0 else 1.0)
     try:
         run.guard.check()
     except TrainingError as error:

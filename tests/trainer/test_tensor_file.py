@@ -47,15 +47,18 @@ def test_views_and_tied_tensors_are_written_in_full():
     assert all(same(value, tensors[name]) for name, value in loaded(file).items())
 
 
-def test_buffer_is_kept_while_names_and_shapes_stay():
+def test_buffer_is_kept_until_the_tensors_outgrow_it():
     file = TensorFile()
-    file.copy({"a": torch.ones(4)})
+    file.copy({"a": torch.ones(400)})
     address = file.parts()[1].obj.ctypes.data
-    file.copy({"a": torch.zeros(4)})
-    assert file.parts()[1].obj.ctypes.data == address
-    assert loaded(file)["a"].tolist() == [0] * 4
-    file.copy({"a": torch.zeros(4), "b": torch.ones(1)})
-    assert set(loaded(file)) == {"a", "b"}
+    for tensors in ({"a": torch.zeros(400)}, {"a": torch.zeros(410), "b": torch.ones(3)}, {}):
+        file.copy(tensors)
+        assert file.parts()[1].obj.ctypes.data == address
+        assert {name: value.tolist() for name, value in loaded(file).items()} == {
+            name: value.tolist() for name, value in tensors.items()
+        }
+    file.copy({"a": torch.ones(500)})
+    assert loaded(file)["a"].tolist() == [1] * 500
 
 
 @pytest.mark.parametrize(
