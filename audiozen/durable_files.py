@@ -8,6 +8,7 @@ fail, for every n.
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     Bytes: TypeAlias = bytes | bytearray | memoryview
 
+HOST = socket.gethostname().replace(".", "_")
 BLOCK_SIZE = 1 << 20
 """Bytes per write. A thread that writes in small pieces keeps other threads waiting for microseconds only."""
 
@@ -96,14 +98,19 @@ def replaced(path: Path) -> Iterator[Path]:
 
 def partial_name(path: Path) -> Path:
     """Where the new content of ``path`` is collected. Another process has another place."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    return path.with_name(f".{path.name}.{writer(os.getpid())}.partial")
+
+
+def writer(process: int) -> str:
+    """Names a process among all that may write into a folder, which several machines may share."""
+    return f"{process}-{HOST}"
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder, unless its writer still lives."""
+    """Remove what writers of this machine that were killed have left in a folder."""
     for path in folder.glob(".*.partial"):
-        owner = path.name.split(".")[-2]
-        if owner.isdigit() and not _is_running(int(owner)):
+        process, _, host = path.name.split(".")[-2].partition("-")
+        if host == HOST and process.isdigit() and not _is_running(int(process)):
             _unlink_if_there(path)
 
 

@@ -16,6 +16,7 @@ from audiozen.durable_files import (
     replaced,
     sweep,
     write_file,
+    writer,
 )
 
 
@@ -104,8 +105,9 @@ def test_leftovers_of_writers_that_are_gone_are_swept(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
     names = [
-        f".a.txt.{gone.pid}.partial",
-        f".a.txt.{os.getpid()}.partial",
+        f".a.txt.{writer(gone.pid)}.partial",
+        f".a.txt.{writer(os.getpid())}.partial",
+        f".a.txt.{gone.pid}-elsewhere.partial",
         "a.txt",
         ".note.partial",
     ]

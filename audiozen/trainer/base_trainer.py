@@ -472,7 +472,7 @@ class BaseTrainer:
             outputs = run_step(counted_step, dataloaders, self.engine, seed=self.config.seed)
             collected = collect(outputs, len(dataloaders), self.engine, after_batch)
             score = epoch_end(collected) if self.is_main_process else None
-            self.session.write(step=self.weights.step, epoch=self.weights.epoch)
+            self.session.write(step=self.weights.step, epoch=self.weights.epoch, again=True)
         return self._check_score(self.engine.broadcast(score), epoch_end)
 
     @contextmanager

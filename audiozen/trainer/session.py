@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from audiozen import durable_files
 from audiozen.errors import RequestError
 from audiozen.tracking.console import Console, SilentConsole, configure_logging
 from audiozen.tracking.defaults import default_tracker
@@ -65,6 +66,8 @@ class Session:
             if isinstance(self.console, Console):
                 name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}.log"
                 stack.enter_context(configure_logging(self.exp_dir / "logs" / name))
+            for folder in (self.exp_dir, self.exp_dir / "metrics", self.exp_dir / "enhanced"):
+                durable_files.sweep(folder)
             if self._opens_tracker:
                 self.tracker = stack.enter_context(default_tracker(self.exp_dir))
             self._is_open = True
@@ -85,8 +88,16 @@ class Session:
         """Take note of a number, which stays where it is until it is written."""
         self._scalars[name] = value
 
-    def write(self, *, step: int, epoch: int) -> None:
-        """Give the trackers what was kept, with one transfer from the device."""
+    def write(self, *, step: int, epoch: int, again: bool = False) -> None:
+        """Give the trackers what was kept, with one transfer from the device.
+
+        Args:
+            step: at which it was measured.
+            epoch: in which that was.
+            again: the same may have been written before at this step; it is superseded.
+        """
+        if self._scalars and again:
+            self.tracker.supersede(self._scalars, step=step)
         if self._scalars:
             values = fetch(list(self._scalars.values()))
             self.tracker.log_scalars(dict(zip(self._scalars, values)), step=step, epoch=epoch)

@@ -414,5 +414,6 @@ def build(tree: Tree, folder: Path) -> None:
 def frozen(tree: Tree) -> Any:
     """The same as something that can be hashed."""
     return tuple(
-        (name, frozen(item) if isinstance(item, dict) else item) for name, item in sorted(tree.items())
+        (name, frozen(item) if isinstance(item, dict) else item)
+        for name, item in sorted(tree.items())
     )

@@ -106,9 +106,7 @@ class Attempts:
             kill_group(group)
         self._folder.cleanup()
 
-    def attempt(
-        self, interruptions: Sequence[Interruption] = (), seconds: float = 0.0
-    ) -> Ended:
+    def attempt(self, interruptions: Sequence[Interruption] = (), seconds: float = 0.0) -> Ended:
         """Go on with the run; disturb it, once or quickly more than once."""
         trace = self.folder / f"trace_{len(self.groups)}.txt"
         fatal = next(((i.place, i.visit) for i in interruptions if i.after is None), None)

@@ -34,6 +34,8 @@ def tally(fault: str, case: Callable[..., object], arguments: Iterable[tuple[obj
             case(*args)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and told
             where = traceback.extract_tb(error.__traceback__)[-1]
-            problem = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno}: {where.line})"
+            problem = (
+                f"{type(error).__name__}: {error} ({where.name}, line {where.lineno}: {where.line})"
+            )
             problems.append(f"{problem} with {args}")
     return Row(fault, tried, tried - len(problems), problems[0] if problems else "")
