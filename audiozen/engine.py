@@ -109,10 +109,6 @@ class Engine:
         """Add the gradients of ``loss``; in fp16, scaled so that they do not vanish."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def clip(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Tensor:
-        """Scale the gradients down to ``max_grad_norm`` in place; the norm before that is returned."""
-        return self.clip_gradients(optimizers, max_grad_norm).norm
-
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
         parameters = []

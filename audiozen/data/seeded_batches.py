@@ -153,7 +153,6 @@ def _failure(error: AudioZENError) -> Failure:
 def _again(failure: Failure) -> AudioZENError:
     # Not by calling the class, which may want other arguments than the text.
     error = failure.kind.__new__(failure.kind, failure.text)
-    error.args = (failure.text,)
     for note in failure.notes:
         error.add_note(note)
     error.__cause__ = RuntimeError(f"in a data-loader worker:\n{failure.trace}")

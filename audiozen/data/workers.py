@@ -93,7 +93,10 @@ def dead_workers_told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        death = worker_death(error) or _death_that_follows(error)
+        try:
+            death = worker_death(error) or _death_that_follows(error)
+        except RuntimeError as told:  # by the signal handler, a moment later
+            death = worker_death(told)
         if death is None:
             raise
         raise death from error
@@ -103,10 +106,7 @@ def _death_that_follows(error: Exception) -> TrainingError | None:
     """A worker that dies while it hands over a batch breaks the connection, and is told a moment later, if at all."""
     if not isinstance(error, ConnectionError | EOFError) or not _is_of_a_worker(error):
         return None
-    try:
-        time.sleep(MAX_SECONDS_TO_DIE)  # ends when PyTorch's signal handler raises
-    except RuntimeError as told:
-        return worker_death(told)
+    time.sleep(MAX_SECONDS_TO_DIE)  # ends when PyTorch's signal handler raises
     return TrainingError(
         f"a data-loader worker died ({type(error).__name__} while it handed over a batch), most likely because memory "
         f"ran out, or by a library that the dataset uses. {_GO_ON}"

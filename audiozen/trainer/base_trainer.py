@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from audiozen.acoustics import STFT
 from audiozen.config.problems import build_settings
 from audiozen.config.schema import AcousticsConfig, TrainerConfig
+from audiozen.data.bad_samples import BadSamples
 from audiozen.data.loader import TrainingLoader
+from audiozen.data.workers import dead_workers_told
 from audiozen.engine import Engine
 from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
 from audiozen.trainer.background_save import BackgroundSave
@@ -43,6 +45,7 @@ from audiozen.trainer.evaluation import (
     total_length,
     with_dataloader_idx,
 )
+from audiozen.trainer.finite_guard import FiniteGuard
 from audiozen.trainer.generators import preserved_generators, seed_process
 from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
 from audiozen.trainer.run_identity import (
@@ -177,6 +180,7 @@ class BaseTrainer:
             else ExponentialAveraging(self.modules, config.ema_decay)
         )
         self.registered: dict[str, Any] = {}
+        self.guard = FiniteGuard(self.engine, config, self._named_modules())
         self.score_followers = ScoreFollowers(self.lr_schedulers, self.optimizers)
         self.end = EndOfTraining(config)
         self.save_due = Due(config.save_interval)
@@ -193,6 +197,7 @@ class BaseTrainer:
         self.identity: Identity = {}
         self.write_record: Callable[[], object] = lambda: None
         self.unrecorded: CheckpointError | None = None
+        self.bad_samples = BadSamples()
         self._wrapped: dict[str, nn.Module] = {}
         self._loaded: Moment | None = None
         if acoustics is not None:
@@ -334,6 +339,7 @@ class BaseTrainer:
             while following is not None and not self.is_finished():
                 group, following = following, next(groups, None)
                 self.is_last_step_of_epoch = following is None
+                self.guard.start_step(self._description(loader, group))
                 yield group
                 progress.advance(1, self.latest_losses)
 
@@ -508,6 +514,7 @@ class BaseTrainer:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, scaled where the precision asks for it."""
+        self.guard.add_loss(loss)
         self.engine.backward(loss)
 
     def optimizer_step(self, *optimizers: Optimizer | str) -> None:
@@ -525,11 +532,7 @@ class BaseTrainer:
             optimizer.zero_grad()
 
     def _clip_step_schedule(self, optimizers: list[Optimizer]) -> None:
-        self.grad_norm = self.engine.clip(optimizers, self.config.max_grad_norm)
-        if self.config.on_nonfinite == "skip" and not math.isfinite(self.grad_norm):
-            self.state.num_skipped_steps += 1
-        else:
-            self.engine.step(optimizers)
+        self.grad_norm = self.guard.update(optimizers)
         self.learning_rates = self._learning_rates()
         if self.config.lr_scheduler_interval == "step":
             for scheduler in self._timed_schedulers():
@@ -579,8 +582,10 @@ class BaseTrainer:
             self.tracker.log_spectrogram(key, waveform, sample_rate, step=step)
 
     def _log_losses(self) -> None:
-        self._check_finite()
+        self.guard.check()
         scalars = {**self.latest_losses(), "grad_norm": self.grad_norm}
+        if self.config.on_nonfinite == "skip":
+            scalars["num_skipped_steps"] = self.guard.num_skipped_steps
         for name, learning_rate in self.learning_rates.items():
             scalars[f"lr_{name}" if name else "lr"] = learning_rate
         for name, value in scalars.items():
@@ -588,7 +593,7 @@ class BaseTrainer:
         self.session.write(step=self.state.step, epoch=self.state.epoch)
 
     def _call_training_epoch_end(self) -> None:
-        self._check_finite()
+        self.guard.check()
         self.stage = "train_epoch"
         self.training_epoch_end(self.training_epoch_output.floats())
         self.session.write(step=self.state.step, epoch=self.state.epoch)
@@ -619,13 +624,21 @@ class BaseTrainer:
 
         When one before is still being written, that is waited for. See :meth:`require_saved`.
         """
-        self._check_finite()
+        self.guard.check()
         self.tracker.flush()
         self.state.saved_step = self.state.step
         if self.is_main_process:
+            self._list_bad_samples()
             self.saving.wait()
             self.saving.start(partial(self._write, self._stage()))
         self.engine.wait_for_everyone()
+
+    def _list_bad_samples(self) -> None:
+        if len(self.bad_samples):
+            try:
+                self.bad_samples.write(self.exp_dir / "bad_samples.csv")
+            except OSError as error:
+                logger.error("bad_samples.csv could not be written: %s", error)  # noqa: TRY400 - told, not traced
 
     def _stage(self) -> StagedCheckpoint:
         training_state = {**take_snapshot(self._parts()), "run": self.identity}
@@ -798,6 +811,8 @@ class BaseTrainer:
                 "epoch_output": {"": self.training_epoch_output},
                 "averaging": {"": self.averaging},
                 "scaler": {"": self.engine.scaler},
+                "finite_guard": {"": self.guard},
+                "bad_samples": {"": self.bad_samples},
                 "optimizer": self.optimizers,
                 "lr_scheduler": self.lr_schedulers,
                 "loss_function": named(
@@ -823,6 +838,25 @@ class BaseTrainer:
         """Whether there is nothing left to train."""
         return self.end.reached(self.state)
 
+    def _named_modules(self) -> dict[str, nn.Module]:
+        """Everything that may have weights."""
+        loss = self.loss_function
+        return self.modules | ({"loss_function": loss} if isinstance(loss, nn.Module) else {})
+
+    def _description(
+        self, loader: TrainingLoader, group: Sequence[MicroBatch]
+    ) -> Callable[[], str]:
+        """Says which step comes next and what it is made of; asked for only where something is wrong with it."""
+        epoch, step, start = self.state.epoch, self.state.step + 1, self.state.position
+        num_samples = sum(micro_batch.num_samples for micro_batch in group)
+
+        def describe() -> str:
+            indices = loader.sample_indices(epoch, start, num_samples)
+            samples = "" if indices is None else f" (samples {', '.join(map(str, indices))})"
+            return f"epoch {epoch}, step {step}{samples}"
+
+        return describe
+
     def _overrides(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
 
@@ -847,15 +881,25 @@ class BaseTrainer:
         self.validation_dataloaders = as_dataloaders(validation_dataloaders)
         self._check_request()
         loader = TrainingLoader(
-            train_dataloader, seed=self.config.seed, rank=self.rank, world_size=self.world_size
+            train_dataloader,
+            seed=self.config.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+            on_bad_sample=self.config.on_bad_sample,
         )
-        with self._alone(), self.session.opened(), self.stop_signals, self._writing_to_the_end():
+        self.bad_samples = loader.bad_samples
+        with ExitStack() as stack:
+            stack.enter_context(self._alone())
+            stack.enter_context(self.session.opened())
+            stack.enter_context(self.stop_signals)
+            stack.enter_context(self._writing_to_the_end())
+            stack.enter_context(dead_workers_told())
             logger.info("training on %s", self.engine.describe())
             if loader.inexact:
                 logger.info("the train dataloader is used as it is: %s", loader.inexact)
             self.identity = run_identity(
                 self.config,
-                getattr(loader, "identity", dict)(),
+                loader.identity(),
                 self.modules,
                 self.optimizers,
                 self.lr_schedulers,
@@ -926,23 +970,6 @@ class BaseTrainer:
                 f"stopped by {self.stop_signals.received or 'a signal to another process'} at epoch "
                 f"{self.state.epoch}, step {self.state.step}; everything is saved in "
                 f"{self.checkpoints_dir}: resume to go on"
-            )
-
-    def _check_finite(self) -> None:
-        """Refuse to go on, and to save, once a loss or gradient is not finite."""
-        if self.config.on_nonfinite != "raise":
-            return
-        entry = self.training_epoch_output.first_nonfinite()
-        if entry is not None:
-            batch_idx, values = entry
-            raise TrainingError(
-                f"epoch {self.state.epoch}: the loss of batch {batch_idx} is not finite ({values}); nothing was "
-                'saved since. Look at that batch and at the learning rate, or set on_nonfinite to "skip"'
-            )
-        if not self.engine.scaler.is_enabled() and not math.isfinite(self.grad_norm):
-            raise TrainingError(
-                f"epoch {self.state.epoch}, step {self.state.step}: the gradient is not finite though the loss "
-                'is; nothing was saved since. Set on_nonfinite to "skip" to leave such steps out'
             )
 
     def _check_score(self, score: Any, hook: Any) -> float:

@@ -25,8 +25,6 @@ class TrainerState:
     """Samples of the epoch that were consumed, over all processes (batches, for data without an order of its own)."""
     step: int = 0
     """Steps made since the beginning."""
-    num_skipped_steps: int = 0
-    """Steps left out because a gradient was not finite."""
 
     saved_step: int = 0
     """Step of the newest checkpoint."""

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from audiozen.config.schema import AcousticsConfig
 from audiozen.errors import (
+    AudioError,
     CheckpointError,
     ConfigError,
     Preempted,
@@ -708,7 +709,9 @@ def failing_at(step: int, value: float):
 
 def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path):
     trainer = build(tmp_path, failing_at(7, math.nan), max_epochs=3)
-    with pytest.raises(TrainingError, match="epoch 2: the loss of batch 2 is not finite"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 2, step 8 \(samples 1, 10, 16, 19\): the loss is nan"
+    ):
         trainer.train(loader())
     assert trainer.store.names() == ["epoch_0001"]
 
@@ -716,8 +719,79 @@ def test_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path):
 def test_steps_with_a_gradient_that_is_not_finite_can_be_skipped(tmp_path):
     trainer = build(tmp_path, failing_at(7, math.inf), max_epochs=3, on_nonfinite="skip")
     trainer.train(loader())
-    assert trainer.state.num_skipped_steps > 0
+    assert trainer.guard.num_skipped_steps == 1
+    assert trainer.tracker.values("train/num_skipped_steps")[10] == 1
     assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_run_gives_up_after_so_many_skipped_steps_in_a_row(tmp_path):
+    class Failing(Regression):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * (
+                math.inf if self.state.step > 5 else 1
+            )
+
+    trainer = build(tmp_path, Failing, max_epochs=9, on_nonfinite="skip", max_skips_in_a_row=7)
+    with pytest.raises(TrainingError, match=r"7 steps in a row were skipped.* epoch 2, step 7 "):
+        trainer.train(loader())
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+
+class PartlyBroken(Dataset):
+    """Two of its samples cannot be loaded."""
+
+    def __init__(self):
+        self.good = data(20)
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        if index in (3, 11):
+            raise AudioError(f"speech_{index}.wav is truncated")
+        return self.good[index]
+
+
+def broken_loader(num_workers: int = 0) -> DataLoader:
+    return DataLoader(PartlyBroken(), batch_size=4, shuffle=True, num_workers=num_workers)
+
+
+def test_bad_samples_end_the_run_by_name_or_are_replaced_and_listed(tmp_path):
+    with pytest.raises(AudioError, match=r"speech_\d+.wav is truncated"):
+        build(tmp_path / "raise", max_epochs=1).train(broken_loader())
+    whole = build(tmp_path / "whole", max_epochs=2, on_bad_sample="skip")
+    whole.train(broken_loader(2))
+    listed = (tmp_path / "whole" / "bad_samples.csv").read_text()
+    assert listed.splitlines() == [
+        "epoch,index,reason",
+        *(f"{e},{i},speech_{i}.wav is truncated" for e in (1, 2) for i in (3, 11)),
+    ]
+    build(tmp_path / "run", max_steps=4, on_bad_sample="skip").train(broken_loader())
+    resumed = build(tmp_path / "run", max_epochs=2, on_bad_sample="skip", resume=True)
+    resumed.train(broken_loader())
+    assert (tmp_path / "run" / "bad_samples.csv").read_text() == listed
+    assert weights_hash(resumed) == weights_hash(whole)
+
+
+class Suicidal(Dataset):
+    """Its worker is killed at one sample."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        if index == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data(20)[index]
+
+
+def test_killed_worker_is_told_and_costs_no_checkpoint(tmp_path):
+    trainer = build(tmp_path, max_epochs=1, save_interval={"steps": 1})
+    order = DataLoader(Suicidal(), batch_size=2, num_workers=2, prefetch_factor=1)
+    with pytest.raises(TrainingError, match=r"a data-loader worker .*--resume"):
+        trainer.train(order)
+    for name in trainer.store.names():
+        assert trainer.store.verify(trainer.store.find(name)) == []
 
 
 @pytest.mark.parametrize(
