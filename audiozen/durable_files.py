@@ -127,7 +127,7 @@ def remove_folder(path: Path) -> None:
     doomed = path.with_name(f".{path.name.removeprefix('.')}.removed")
     if doomed != path:
         remove(doomed)
-        os.replace(path, doomed)
+        rename(path, doomed)
     remove(doomed)
 
 

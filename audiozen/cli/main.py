@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 TRACEBACK = "--traceback"
 GRACE = 3.0
 """Seconds. torchrun ends all processes when one has failed, also that which was about to say why."""
+
+REFUSALS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 app = typer.Typer(
     name="audiozen",
@@ -73,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _tell(error)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in REFUSALS_OF_THE_DISK or TRACEBACK in words:
+            raise
+        _tell(AudioZENError(f"the disk refuses: {error}"))
+        return AudioZENError.exit_code
     return 0
 
 

@@ -267,7 +267,8 @@ class BaseTrainer:
         """
         table = ScoreTable(self.datasets, validation_epoch_output)
         name = self.stage if self.stage == "test" else f"{self.stage}_{self.weights.name}"
-        table.write_csv(self.metrics_dir, name)
+        with self._told_in_training(f"the table {name}"):
+            table.write_csv(self.metrics_dir, name)
         for metric, mean in table.means().items():
             self.log(f"{self.stage}/{metric}", mean)
         if not self._wrapped:
@@ -407,15 +408,15 @@ class BaseTrainer:
         self._tell_score(score, improves=improves)
         if self.is_main_process and is_saved:
             outcome = {"score": score, **take_snapshot(self._outcome_parts())}
-            self._record_outcome(name, outcome, improves=improves)
+            self._record_outcome(name, outcome)
 
-    def _record_outcome(self, name: str, outcome: dict[str, Any], *, improves: bool) -> None:
+    def _record_outcome(self, name: str, outcome: dict[str, Any]) -> None:
         """Write down the outcome of a validation; one that cannot be written is told, and done again after a resume."""
         self.tracker.flush()
         try:
             self.store.record_validation(name, outcome)
-            if improves:
-                self.store.mark_best(name)
+            if self.state.best_checkpoint is not None:
+                self.store.mark_best(self.state.best_checkpoint)
             self.store.prune()
             self.unrecorded = None
         except CheckpointError as error:
@@ -635,10 +636,8 @@ class BaseTrainer:
 
     def _list_bad_samples(self) -> None:
         if len(self.bad_samples):
-            try:
+            with self._told_in_training("bad_samples.csv"):
                 self.bad_samples.write(self.exp_dir / "bad_samples.csv")
-            except OSError as error:
-                logger.error("bad_samples.csv could not be written: %s", error)  # noqa: TRY400 - told, not traced
 
     def _stage(self) -> StagedCheckpoint:
         training_state = {**take_snapshot(self._parts()), "run": self.identity}
@@ -701,6 +700,11 @@ class BaseTrainer:
         self._loaded = moment
         logger.info("weights of %s", path)
         return path
+
+    def _start_from_the_beginning(self) -> None:
+        self.tracker.rewind(0)  # a run that was killed before its first checkpoint has logged
+        if self.config.init_from is not None:
+            self.initialise_from(self.config.init_from)
 
     def initialise_from(self, path: str | Path) -> None:
         """Start from the weights of a checkpoint's folder or of a ``.safetensors`` file, as far as they fit.
@@ -906,8 +910,8 @@ class BaseTrainer:
             )
             if self.resume:
                 self.resume_training()
-            if self.state.step == 0 and self.config.init_from is not None:
-                self.initialise_from(self.config.init_from)
+            if self.state.step == 0:
+                self._start_from_the_beginning()
             if self.is_main_process:
                 self.write_record()
             self._loaded = None
@@ -971,6 +975,16 @@ class BaseTrainer:
                 f"{self.state.epoch}, step {self.state.step}; everything is saved in "
                 f"{self.checkpoints_dir}: resume to go on"
             )
+
+    @contextmanager
+    def _told_in_training(self, what: str) -> Iterator[None]:
+        """A disk that refuses a file which nothing depends on does not end a training."""
+        try:
+            yield
+        except OSError as error:
+            if not self._wrapped:
+                raise
+            logger.error("%s could not be written: %s; training goes on", what, error)  # noqa: TRY400 - told, not traced
 
     def _check_score(self, score: Any, hook: Any) -> float:
         if isinstance(score, Tensor) and score.numel() == 1:
