@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix clean
+.PHONY: help setup demo test check faults fix clean
 
 PYTHON ?= python3
 export PYTHON
@@ -33,6 +33,9 @@ check: .venv/.ready-dev ## lint, format, types
 
 test: check ## everything that must hold: check and the tests
 	.venv/bin/pytest -n 2
+
+faults: .venv/.ready-dev ## inflict every fault, and print what was tried and survived (20 minutes)
+	.venv/bin/python -m tests.faults.run
 
 fix: .venv/.ready-dev ## mend what the linter and the formatter can
 	.venv/bin/ruff check --fix .
