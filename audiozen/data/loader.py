@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -156,7 +157,7 @@ class TrainingLoader:
 
         Neither the number of workers nor that of processes belongs to it. ``content`` changes when
         the data change, and is None where that cannot be known: see
-        :func:`audiozen.data.content.content_of`, which loads a few samples in this process.
+        :func:`audiozen.data.content.content_of`, which loads a few samples, in a worker if there are any.
         """
         return self._source.identity()
 
@@ -232,7 +233,7 @@ class _ComputedBatches:
             )
         self._plan = _TrainingPlan(self._layout, rank, world_size)
         self._loader = _rebuild(dataloader, self._plan, seed, rank, on_bad_sample)
-        self._dataset, self._bad_samples = dataloader.dataset, bad_samples
+        self._dataloader, self._bad_samples = dataloader, bad_samples
 
     def __len__(self) -> int:
         return self._layout.num_batches(self.stride)
@@ -261,8 +262,8 @@ class _ComputedBatches:
     def identity(self) -> dict[str, Any]:
         layout = asdict(self._layout)
         seed = layout.pop("seed")
-        content = content_of(self._dataset, seed)
-        return {**layout, "dataset": type(self._dataset).__name__, "content": content}
+        dataset = type(self._dataloader.dataset).__name__
+        return {**layout, "dataset": dataset, "content": _content(self._dataloader, seed)}
 
 
 @dataclass(frozen=True)
@@ -338,6 +339,32 @@ class _EvaluationPlan:
         cuts = self._layout.cuts(self._layout.batch_size)
         for cut in islice(cuts, self._rank, None, self._world_size):
             yield 0, [order[position] for position in cut]
+
+
+class _Content(Dataset[str | None]):
+    """What :func:`content_of` says of a dataset, as its only item."""
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset, self._seed = dataset, seed
+
+    def __getitem__(self, index: int) -> str | None:
+        return content_of(self.dataset, self._seed)
+
+
+def _content(dataloader: DataLoader[Any], seed: int) -> str | None:
+    """The same, found where samples are loaded: a file that is opened here would be shared with all workers."""
+    [content] = DataLoader(
+        _Content(dataloader.dataset, seed),
+        batch_size=None,
+        sampler=[0],
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),
+        num_workers=min(1, dataloader.num_workers),
+        worker_init_fn=WorkerStart(dataloader.worker_init_fn),
+        multiprocessing_context=dataloader.multiprocessing_context,
+    )
+    found: str | None = content
+    return found
 
 
 def _rebuild(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -12,6 +13,7 @@ import traceback
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,7 +58,12 @@ def worker_death(error: BaseException) -> TrainingError | None:
     Returns:
         The error to raise in its place: which process, why probably, and what to do. None: it means something else.
     """
-    told = "\n".join(str(e) for e in _origin_first(error) if isinstance(e, RuntimeError))
+    chain = _origin_first(error)
+    if any(_is_about_semaphores(e) for e in chain):
+        return TrainingError(
+            f"data-loader workers cannot be started, as the shared memory is full: {_LARGER}. {_GO_ON}"
+        )
+    told = "\n".join(str(e) for e in chain if isinstance(e, RuntimeError))
     if full := _NO_SHARED_MEMORY.search(told):
         return TrainingError(
             "the shared memory through which data-loader workers hand over their batches is full "
@@ -72,6 +79,14 @@ def _origin_first(error: BaseException | None) -> list[BaseException]:
         chain.insert(0, error)
         error = error.__cause__ or error.__context__
     return chain
+
+
+def _is_about_semaphores(error: BaseException) -> bool:
+    """Whether the queues of a worker could not be made, which lie in shared memory."""
+    if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).name == "synchronize.py" for frame in frames)
 
 
 def _death_text(death: re.Match[str]) -> str:

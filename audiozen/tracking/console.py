@@ -332,8 +332,11 @@ def _new_bars() -> Bars:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(
+        OSError
+    ):  # a full disk, to which the output goes, is told by whoever depends on it
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _rate(rate: float, unit: str) -> str:

@@ -398,15 +398,14 @@ class BaseTrainer:
         """Validate the weights that were just saved, and take note of the outcome."""
         score = self.validate(self.validation_dataloaders)
         name = self.state.checkpoint_name
-        is_saved = self._is_saved()
+        if not self._is_saved():
+            logger.error("score %.4f does not count: %s is not on the disk", score, name)
+            return
         self.state.validation_is_pending = False
         self.score_followers.step(score)
-        improves = is_saved and self.state.add_score(
-            score, name, higher_is_better=self.config.higher_is_better
-        )
-        self.state.validated_step = self.state.step
+        improves = self.state.add_score(score, name, higher_is_better=self.config.higher_is_better)
         self._tell_score(score, improves=improves)
-        if self.is_main_process and is_saved:
+        if self.is_main_process:
             outcome = {"score": score, **take_snapshot(self._outcome_parts())}
             self._record_outcome(name, outcome)
 
@@ -490,6 +489,7 @@ class BaseTrainer:
         before = self.stage, self.model, self.datasets
         with ExitStack() as stack:
             stack.enter_context(self.session.opened())
+            stack.enter_context(dead_workers_told())
             if ckpt_path is None:
                 stack.enter_context(self.averaging.applied())
             else:
@@ -670,6 +670,7 @@ class BaseTrainer:
             CheckpointError: they cannot be written. Earlier checkpoints are whole.
         """
         if self.state.saved_step != self.state.step:
+            self.state.validation_is_pending = False
             self.save_checkpoint()
         if not self._is_saved():
             raise CheckpointError(
@@ -922,6 +923,10 @@ class BaseTrainer:
                     self.validate_checkpoint()
                 yield loader
                 self.require_saved()
+                if (
+                    self.state.validation_is_pending
+                ):  # it was done, but with nothing on the disk that it is of
+                    self.validate_checkpoint()
             finally:
                 self.model, self._wrapped = unnamed(self.modules), {}
 

@@ -171,15 +171,9 @@ class CheckpointStore:
             path = self.root / moment.name
             problems = self.verify(path)
             if not problems:
+                self._tell_what_is_lost(moment, damaged)
                 for name, problem in damaged.items():
                     self.set_aside(name, problem)
-                if damaged:
-                    num_lost = moments[-1].step - moment.step
-                    logger.error(
-                        "going on from %s: %s steps are done again",
-                        path,
-                        num_lost or "an unknown number of",
-                    )
                 return path
             damaged[moment.name] = "; ".join(problems)
         if damaged:
@@ -189,6 +183,16 @@ class CheckpointStore:
                 f"are. To start over, choose another folder:\n  {told}"
             )
         return None
+
+    def _tell_what_is_lost(self, moment: Moment, damaged: Mapping[str, str]) -> None:
+        steps = [stated_step(self.root / name) for name in damaged]
+        num_lost = max((step - moment.step for step in steps if step is not None), default=0)
+        if num_lost > 0 or None in steps:
+            logger.error(
+                "going on from %s: %s steps are done again",
+                self.root / moment.name,
+                num_lost if num_lost > 0 else "an unknown number of",
+            )
 
     def set_aside(self, name: str, problem: str) -> None:
         """Tell of a damaged checkpoint, and take its name from it."""
@@ -267,10 +271,13 @@ class CheckpointStore:
         try:
             self._write_folder(partial, staged)
             self._commit(partial, target)
-            durable_files.point(self.root / "latest", target.name)
         except OSError as error:
             make_room(partial)
             raise CheckpointError(f"{target} could not be written: {error}") from error
+        try:
+            self.mark_latest(staged.name)
+        except CheckpointError as error:  # nothing depends on it
+            logger.warning("%s", error)
         return target
 
     def _write_folder(self, folder: Path, staged: StagedCheckpoint) -> None:
@@ -312,8 +319,9 @@ class CheckpointStore:
                 f"the outcome of a validation cannot hold tensors: {list(tensors)}"
             )
         file = self.root / name / VALIDATION
+        content = {"outcome": document, "of": content_of(self.root / name)}
         try:
-            durable_files.replace_file(file, sealed(document))
+            durable_files.replace_file(file, sealed(content))
         except OSError as error:
             raise CheckpointError(f"{file} could not be written: {error}") from error
 
@@ -326,7 +334,7 @@ class CheckpointStore:
         self._point("best", name)
 
     def mark_latest(self, name: str) -> None:
-        """Let ``latest`` refer to a checkpoint. Writing one does this as well.
+        """Let ``latest`` refer to a checkpoint. Writing one does this as well, if the disk lets it.
 
         Raises:
             CheckpointError: the disk refused.
@@ -400,10 +408,13 @@ class CheckpointStore:
         if not file.is_file():
             return None
         try:
-            outcome: dict[str, Any] = unflatten(read_sealed(file), {})
+            content = read_sealed(file)
+            if content["of"] != content_of(path):
+                raise DamagedCheckpointError("it is of another checkpoint")
         except CheckpointError as error:
             logger.warning("%s is left aside, as if that validation had not been: %s", file, error)
             return None
+        outcome: dict[str, Any] = unflatten(content["outcome"], {})
         return outcome
 
 
@@ -501,6 +512,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DamagedCheckpointError(f"{path.name} cannot be read: {error}") from error
+
+
+def stated_step(path: Path) -> int | None:
+    """The step that a manifest states, which may be damaged; None if it states none."""
+    try:
+        step = read_json(path / MANIFEST)["step"]
+    except (CheckpointError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def content_of(path: Path) -> str:
+    """A hash that tells the checkpoint in a folder from every other, and is the same whenever it is written."""
+    manifest = read_manifest(path)
+    content = {key: manifest[key] for key in ("epoch", "step", "files")}
+    return hashlib.sha256(to_json(content)).hexdigest()
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:

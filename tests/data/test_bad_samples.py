@@ -330,11 +330,13 @@ class Pair(Dataset):
 
     def __init__(self, error: Exception, num_samples: int = 2) -> None:
         self.error, self.num_samples = error, num_samples
+        self.loaded: list[int] = []
 
     def __len__(self) -> int:
         return self.num_samples
 
     def __getitem__(self, index: int) -> int:
+        self.loaded.append(index)
         if index == 0:
             raise self.error
         return index
@@ -342,8 +344,10 @@ class Pair(Dataset):
 
 def test_the_only_other_sample_is_found_at_once():
     for seed in range(20):
-        some = TrainingLoader(DataLoader(Pair(KeyError("x"))), seed=seed, on_bad_sample="skip")
+        pair = Pair(KeyError("x"))
+        some = TrainingLoader(DataLoader(pair), seed=seed, on_bad_sample="skip")
         assert [int(batch) for batch in some.batches(0)] == [1, 1]
+        assert pair.loaded == [0, 1, 1]
         assert list(some.bad_samples) == [BadSample(0, 0, "KeyError: 'x'")]
 
 

@@ -3,23 +3,26 @@
 Starting Python with PyTorch takes seconds, so this process imports everything, trains nothing, and forks a child for
 each attempt. An interruption is written as in a report of failures, and can be repeated::
 
-    python -m tests.faults.kills SCENARIO KILL@0.31 TERM@0.6 "in a training step#3"
+    python -m tests.faults.kills SCENARIO KILL@0.31 TERM@0.6+INT@0.7 "in a training step#3"
 
-``SIGNAL@FRACTION`` sends a signal after this fraction of the duration of an undisturbed run; ``PLACE#N`` kills the run
-where it comes by a place for the n-th time.
+Each word is one attempt. ``SIGNAL@FRACTION`` sends a signal after this fraction of the duration of an undisturbed run;
+``PLACE#N`` kills the run where it comes by a place for the n-th time.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
+import shlex
 import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,14 +31,16 @@ import torch
 
 from audiozen.errors import Preempted
 from audiozen.tracking.jsonl import read_metrics
-from audiozen.trainer.checkpoint import CheckpointStore
+from audiozen.trainer.checkpoint import MANIFEST, VALIDATION, CheckpointStore
 from tests.faults.scenarios import FILE_OPERATION, SCENARIOS, TRAINED, Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 PATIENCE = 60.0
 """Seconds after which a run that should have ended is taken for one that hangs."""
+TELL_STACKS = signal.SIGUSR2
+NAMES = "names of the checkpoints"
 MEMORY = Path("/dev/shm")  # disks make other processes wait for each other
 
 
@@ -46,7 +51,7 @@ class Interruption(NamedTuple):
         signal: what is sent.
         after: when, as a fraction of the undisturbed duration; None where the place decides.
         place: where the run kills itself.
-        visit: at which of its visits.
+        visit: at which of its visits there, counted by each attempt from 1.
     """
 
     signal: signal.Signals = signal.SIGKILL
@@ -119,10 +124,11 @@ class Attempts:
                 was_training = was_training or is_training(places(trace))
                 sent = send(child, interruption.signal) or sent
         if not has_ended(child, PATIENCE):
-            stacks = f"hangs after {places(trace)[-1:]}"
+            os.kill(child, TELL_STACKS)
+            has_ended(child, 1)
             kill_group(child)
             os.waitpid(child, 0)
-            raise AssertionError(stacks)
+            raise AssertionError(f"it hangs after {places(trace)[-1:]}")
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if fatal:
             sent = code == -signal.SIGKILL
@@ -148,6 +154,8 @@ def end(scenario: Any, exp_dir: Path, output: Path, trace: Path, fatal: Any) -> 
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        warnings.simplefilter("error")
+        faulthandler.register(TELL_STACKS)
         scenario.run(exp_dir, Places(trace, fatal))
         code = 0
     except Preempted as error:
@@ -180,10 +188,19 @@ def send(child: int, number: signal.Signals) -> bool:
 
 def kill_group(group: int) -> None:
     """End a child and the workers that it left behind."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+
+
+def living(group: int) -> list[int]:
+    """Processes of a group that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ends while it is looked at
+            state, _parent, its_group = file.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(int(file.parent.name))
+    return found
 
 
 def places(trace: Path) -> list[str]:
@@ -219,23 +236,23 @@ def check_code(ended: Ended, signals: Sequence[signal.Signals]) -> None:
     if not ended.sent:
         allowed = {0}
     elif signal.SIGKILL in signals:
-        allowed = {-signal.SIGKILL, 75, *(-s for s in signals)}
+        allowed = {-signal.SIGKILL, 0, 75, 130, *(-s for s in signals)}
     elif len(signals) == 1 and ended.was_training and TRAINED not in ended.places:
         allowed = {75}
-    else:
+    else:  # before and after the training, nobody listens
         allowed = {0, 75, 130, *(-s for s in signals)}
     assert ended.code in allowed, f"exit code {ended.code} after {signals}; allowed {allowed}"
 
 
-def outcome(exp_dir: Path, *, with_names: bool) -> dict[str, Any]:
+def outcome(exp_dir: Path) -> dict[str, Any]:
     """All that must be as if nothing had happened."""
     store = CheckpointStore(exp_dir / "checkpoints")
-    found: dict[str, Any] = {"rows": rows(exp_dir), "best": store.find("best").name}
-    if with_names:
-        found["names"] = store.names()
+    found = {"rows": rows(exp_dir), "best": store.find("best").name, NAMES: store.names()}
     for which in ("latest", "best"):
-        for file in store.find(which).iterdir():
-            if file.name != "manifest.json":  # it says when
+        path = store.find(which)
+        found[f"{which}/validation"] = store.load_validation(path)
+        for file in path.iterdir():
+            if file.name not in (MANIFEST, VALIDATION):  # they say when
                 found[f"{which}/{file.name}"] = file.read_bytes()
     for file in (exp_dir / "metrics").iterdir():
         if file.suffix != ".jsonl":
@@ -281,9 +298,8 @@ class Reference(NamedTuple):
 
     Attributes:
         outcome: what it left behind.
-        outcome_without_names: the same for runs that save at other times.
         seconds: how long it took.
-        places: where it came by.
+        places: where it came by, in this order.
     """
 
     outcome: dict[str, Any]
@@ -293,26 +309,15 @@ class Reference(NamedTuple):
 
 @cache
 def reference(scenario: str) -> Reference:
-    """Run undisturbed, twice, since the first of a process takes longer."""
-    told: list[Reference] = []
-    for _ in range(2):
-        with Attempts(scenario) as attempts:
-            begin = time.monotonic()
-            ended = attempts.attempt()
-            seconds = time.monotonic() - begin
-            assert ended.code == 0, attempts.output()
-            check_folder(attempts.exp_dir)
-            found = outcome(attempts.exp_dir, with_names=True)
-            told.append(Reference(found, seconds, ended.places))
-    with_names = not SCENARIOS[scenario].is_timed
-    problem = difference(*(expected(one, with_names=with_names) for one in told))
-    assert not problem, f"undisturbed, {scenario} is not the same twice: {problem}"
-    return told[1]
-
-
-def expected(undisturbed: Reference, *, with_names: bool) -> dict[str, Any]:
-    """What a disturbed run must leave behind."""
-    return {k: v for k, v in undisturbed.outcome.items() if with_names or k != "names"}
+    """Run undisturbed."""
+    warm_up()
+    with Attempts(scenario) as attempts:
+        begin = time.monotonic()
+        ended = attempts.attempt()
+        seconds = time.monotonic() - begin
+        assert ended.code == 0, attempts.output()
+        check_folder(attempts.exp_dir)
+        return Reference(outcome(attempts.exp_dir), seconds, ended.places)
 
 
 class Case(NamedTuple):
@@ -324,8 +329,8 @@ class Case(NamedTuple):
     @property
     def command(self) -> str:
         """What repeats it."""
-        told = [f"'{'+'.join(map(str, attempt))}'" for attempt in self.attempts]
-        return f"python -m tests.faults.kills '{self.scenario}' {' '.join(told)}"
+        attempts = ["+".join(map(str, attempt)) for attempt in self.attempts]
+        return shlex.join(["python", "-m", "tests.faults.kills", self.scenario, *attempts])
 
     @property
     def signals(self) -> set[signal.Signals]:
@@ -360,23 +365,23 @@ def try_case(case: Case) -> Result:
 
 
 def check_outcome(case: Case, attempts: Attempts, undisturbed: Reference) -> None:
-    """Compare with the run that was left alone. Where signals or a clock asked for checkpoints, those may be others."""
-    with_names = case.signals <= {signal.SIGKILL} and not attempts.scenario.is_timed
-    found = outcome(attempts.exp_dir, with_names=with_names)
-    problem = difference(found, expected(undisturbed, with_names=with_names))
+    """Compare with the run that was left alone. Where signals or a clock ask for checkpoints, there may be others."""
+    found, expected = outcome(attempts.exp_dir), dict(undisturbed.outcome)
+    if attempts.scenario.is_timed or case.signals - {signal.SIGKILL}:
+        del found[NAMES], expected[NAMES]
+    problem = difference(found, expected)
     assert not problem, f"not what an undisturbed run leaves behind: {problem}"
 
 
+@cache
 def warm_up() -> None:
     """Import all that a child needs, and start no thread."""
     torch.set_num_threads(1)
-    warnings.simplefilter("error")
     torch.optim.AdamW([torch.zeros(1)])  # imports much more than its module
 
 
 def main(scenario: str, *attempts: str) -> int:
     """Repeat one case."""
-    warm_up()
     plan = tuple(tuple(map(Interruption.of, attempt.split("+"))) for attempt in attempts)
     result = try_case(Case(scenario, plan))
     print(result.problem or f"survived; {result.num_disturbed} times disturbed")

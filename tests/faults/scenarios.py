@@ -108,7 +108,7 @@ def enhancer() -> nn.Module:
     """With dropout, and with buffers that every micro-batch changes."""
     return nn.Sequential(
         nn.Linear(NUM_SAMPLES, 8),
-        nn.BatchNorm1d(8),
+        nn.BatchNorm1d(8, momentum=0.5),
         nn.Tanh(),
         nn.Dropout(0.3),
         nn.Linear(8, NUM_SAMPLES),
@@ -261,6 +261,8 @@ class Scenario:
             drop_last=shuffle,  # batch normalisation needs two
             shuffle=shuffle,
             num_workers=self.num_workers,
+            # A process that was spawned spawns, and then each worker imports PyTorch.
+            multiprocessing_context="fork" if self.num_workers else None,
         )
 
 

@@ -28,7 +28,7 @@ from tests.faults.table import Row, tally
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NUM_SAMPLED = 100
+NUM_SAMPLED = 60
 KINDS = {"in order": True, "each folder by itself": False}
 """In which order changes of names reach the disk: as in a journal, or any that the flushes allow."""
 

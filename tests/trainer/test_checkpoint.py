@@ -178,6 +178,15 @@ def test_damaged_outcome_of_a_validation_is_as_if_it_had_not_been(store, caplog)
     assert "validation.json is not as it was written" in caplog.text
 
 
+def test_outcome_of_the_validation_of_another_checkpoint_is_not_taken(store, caplog):
+    save(store, "one", 1)
+    save(store, "two", 2)
+    store.record_validation("one", {"score": 0.5})
+    shutil.copy(store.root / "one" / "validation.json", store.root / "two")
+    assert store.load_validation(store.root / "two") is None
+    assert "it is of another checkpoint" in caplog.text
+
+
 def test_one_of_the_same_name_is_replaced_and_comes_back_where_that_is_interrupted(
     store, monkeypatch
 ):

@@ -321,6 +321,23 @@ def test_score_of_a_checkpoint_that_could_not_be_written_is_never_the_best(tmp_p
     assert trainer.store.find("best").name == "epoch_0003"
 
 
+def test_last_score_counts_if_its_checkpoint_could_be_written_in_the_end(tmp_path, refusing):
+    class FullAtFirst(Regression):
+        def training_epoch_end(self, outputs):
+            self.saving.wait()
+            refusing.refuses = self.state.epoch == 2
+
+        def require_saved(self):
+            refusing.refuses = False
+            super().require_saved()
+
+    whole = train(build(tmp_path / "whole", max_epochs=2))
+    trainer = train(build(tmp_path / "run", cls=FullAtFirst, max_epochs=2))
+    assert trainer.state == whole.state
+    assert trainer.store.find("best").name == "epoch_0002"
+    assert trainer.store.load_validation(trainer.store.find("latest"))
+
+
 def test_outcome_that_cannot_be_written_is_done_again_after_a_resume(tmp_path, refusing):
     class FullAfterValidating(Regression):
         def validation_epoch_end(self, outputs):

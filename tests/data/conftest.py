@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def workers_end_with_their_test():
+    """An error keeps its loader with its traceback, and PyTorch waits seconds for the workers of such a one."""
+    yield
+    workers = multiprocessing.active_children()
+    if workers:
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # which would tell of the deaths
+        for worker in workers:
+            worker.kill()
+            worker.join()
+        gc.collect()
+        signal.signal(signal.SIGCHLD, handler)
