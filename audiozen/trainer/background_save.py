@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from audiozen.errors import CheckpointError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 20.0
+"""Seconds of waiting after which it is told that we do."""
 
 
 class BackgroundSave:
@@ -45,9 +49,16 @@ class BackgroundSave:
 
     def wait(self) -> None:
         """Return when the work has ended, well or not."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        begin = time.monotonic()
+        while self._thread is not None:
+            self._thread.join(PATIENCE)
+            if not self._thread.is_alive():
+                self._thread = None
+            else:
+                logger.warning(
+                    "waiting for a checkpoint to be written, %.0f s so far: the disk is slow, or stands still",
+                    time.monotonic() - begin,
+                )
 
     def _run(self, work: Callable[[], object]) -> None:
         try:

@@ -773,6 +773,13 @@ class BaseTrainer:
         self.tracker.rewind(self.state.step)
         if self.is_main_process:
             self._settle_links(path.name)
+        if (version := self.store.torch_version(path)) != torch.__version__:
+            logger.warning(
+                "%s was written with PyTorch %s, this is %s: bits may differ",
+                path.name,
+                version,
+                torch.__version__,
+            )
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
 
     def _adapt(self, name: str, before: Identity, changes: list[str]) -> None:

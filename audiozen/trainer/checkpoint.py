@@ -125,6 +125,10 @@ class CheckpointStore:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path / MANIFEST} lacks epoch or step") from error
 
+    def torch_version(self, path: Path) -> str:
+        """Version of PyTorch that a checkpoint was written with."""
+        return str(read_manifest(path)["torch"])
+
     def find(self, which: str | Path) -> Path:
         """Folder of a checkpoint.
 

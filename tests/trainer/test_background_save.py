@@ -55,6 +55,14 @@ def test_failure_is_told_at_once_and_forgotten_with_the_next_success(caplog):
     assert saving.succeeded()
 
 
+def test_waiting_for_a_slow_disk_is_told(caplog, monkeypatch):
+    monkeypatch.setattr("audiozen.trainer.background_save.PATIENCE", 0.02)
+    saving = BackgroundSave()
+    saving.start(lambda: time.sleep(0.1))
+    assert saving.succeeded()
+    assert "waiting for a checkpoint to be written" in caplog.text
+
+
 def test_what_is_no_failure_of_the_disk_is_raised_where_somebody_asks():
     saving = BackgroundSave()
     saving.start(lambda: 1 / 0)

@@ -205,6 +205,15 @@ def test_changed_run_is_refused_with_what_differs_or_goes_on_where_that_is_allow
     assert "changed since epoch_0002_step_00000007" in caplog.text
 
 
+def test_other_version_of_pytorch_is_told(tmp_path, caplog, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.9.9")
+        train(build(tmp_path, max_epochs=1))
+    train(build(tmp_path, max_epochs=2, resume=True))
+    told = f"epoch_0001 was written with PyTorch 2.9.9, this is {torch.__version__}"
+    assert told in caplog.text
+
+
 def test_all_differences_are_told_at_once(tmp_path):
     train(build(tmp_path, max_epochs=1))
     with pytest.raises(RequestError) as refusal:
