@@ -33,7 +33,7 @@ from audiozen.trainer.serialization import flatten, unflatten
 from audiozen.trainer.tensor_file import TensorFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -175,9 +175,10 @@ class CheckpointStore:
             path = self.root / moment.name
             problems = self.verify(path)
             if not problems:
-                self._tell_what_is_lost(moment, damaged)
+                steps = [stated_step(self.root / name) for name in damaged]
                 for name, problem in damaged.items():
                     self.set_aside(name, problem)
+                self._tell_what_is_lost(moment, steps)
                 return path
             damaged[moment.name] = "; ".join(problems)
         if damaged:
@@ -188,8 +189,7 @@ class CheckpointStore:
             )
         return None
 
-    def _tell_what_is_lost(self, moment: Moment, damaged: Mapping[str, str]) -> None:
-        steps = [stated_step(self.root / name) for name in damaged]
+    def _tell_what_is_lost(self, moment: Moment, steps: Sequence[int | None]) -> None:
         num_lost = max((step - moment.step for step in steps if step is not None), default=0)
         if num_lost > 0 or None in steps:
             logger.error(

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audiozen.cli.main import main
 from audiozen.trainer.checkpoint import CheckpointStore
+from audiozen.trainer.run_lock import run_lock
 
 
 def steps(exp_dir: Path) -> list[str]:
@@ -46,6 +50,48 @@ def test_resume_goes_on(trained: Path, quick: list[str]) -> None:
     assert main(run) == 0
     assert main([*run, "trainer.args.max_steps=4", "--resume"]) == 0
     assert steps(Path("exp/resumed")) == ["epoch_0001", "epoch_0002"]
+
+
+def test_changed_run_is_refused_and_its_record_kept_or_goes_on_where_that_is_allowed(
+    trained: Path, quick: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    run = ["train", str(trained), *quick, "meta.exp_id=changed"]
+    assert main(run) == 0
+    record = Path("exp/changed/config.toml").read_bytes()
+    changed = [*run, "trainer.args.max_steps=4", "train_dataset.dataloader.batch_size=5"]
+    assert main([*changed, "optimizer.args.lr=0.5", "--resume"]) == 2
+    message = capsys.readouterr().err
+    assert "train_dataloader.batch_size: was " in message
+    assert "is 5" in message
+    assert "optimizer.lr: was " in message
+    assert Path("exp/changed/config.toml").read_bytes() == record
+    assert main([*changed, "--resume", "--allow-changes"]) == 0
+    assert Path("exp/changed/config.toml").read_bytes() != record
+    assert len(steps(Path("exp/changed"))) == 2
+
+
+def test_second_run_in_the_same_folder_is_refused_with_who_is_there(
+    recipe: Path, quick: list[str], audiozen: Any
+) -> None:
+    with run_lock(Path("exp/baseline")):
+        result = audiozen("train", recipe, *quick)
+    assert result.returncode == 2
+    assert f"is in use by process {os.getpid()} on " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("exp/baseline/config.toml").exists()
+
+
+def test_full_disk_is_told_without_a_traceback(
+    recipe: Path, quick: list[str], audiozen: Any
+) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    result = audiozen("train", recipe, *quick, preexec_fn=limit)
+    assert result.returncode in (1, 2)
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_resume_before_the_first_checkpoint_starts_and_says_so(
