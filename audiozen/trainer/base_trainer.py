@@ -41,6 +41,7 @@ from audiozen.trainer.evaluation import (
     as_dataloaders,
     collect,
     dataset_names,
+    evaluation_mode,
     run_step,
     total_length,
     with_dataloader_idx,
@@ -50,29 +51,26 @@ from audiozen.trainer.generators import preserved_generators, seed_process
 from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
 from audiozen.trainer.run_identity import (
     Identity,
-    differences,
     run_identity,
     take_over_settings,
 )
 from audiozen.trainer.run_lock import run_lock
+from audiozen.trainer.saved_run import IDENTITY, SavedRun
 from audiozen.trainer.score_table import ScoreTable, score_of
 from audiozen.trainer.session import Session
 from audiozen.trainer.snapshot import (
     ScoreFollowers,
     Stateful,
-    load_snapshot,
-    load_what_fits,
     name_parts,
-    part_differences,
     take_snapshot,
 )
 from audiozen.trainer.state import TrainerState
 from audiozen.trainer.stop_signals import StopSignals
 from audiozen.trainer.weight_averaging import ExponentialAveraging, NoAveraging
-from audiozen.trainer.weights import first_of, load_matching, misfits, read_weights
+from audiozen.trainer.weights import first_of, initialise, load_matching, misfits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torch.optim import Optimizer
@@ -640,7 +638,7 @@ class BaseTrainer:
                 self.bad_samples.write(self.exp_dir / "bad_samples.csv")
 
     def _stage(self) -> StagedCheckpoint:
-        training_state = {**take_snapshot(self._parts()), "run": self.identity}
+        training_state = {**take_snapshot(self._parts()), IDENTITY: self.identity}
         with self.averaging.applied():
             return self.store.stage(
                 self.state.checkpoint_name,
@@ -705,28 +703,8 @@ class BaseTrainer:
     def _start_from_the_beginning(self) -> None:
         self.tracker.rewind(0)  # a run that was killed before its first checkpoint has logged
         if self.config.init_from is not None:
-            self.initialise_from(self.config.init_from)
-
-    def initialise_from(self, path: str | Path) -> None:
-        """Start from the weights of a checkpoint's folder or of a ``.safetensors`` file, as far as they fit.
-
-        Raises:
-            RequestError: there is nothing, or nothing that fits.
-        """
-        try:
-            weights = read_weights(Path(path))
-        except CheckpointError as error:
-            raise RequestError(f"init_from: {error}") from error
-        problems = misfits(self.modules, weights)
-        num_taken = load_matching(self.modules, weights)
-        if num_taken == 0:
-            raise RequestError(
-                "\n  ".join([f"init_from: nothing in {path} fits the model:", *first_of(problems)])
-            )
-        self.averaging.restart()
-        logger.info("initialised %d tensors from %s", num_taken, path)
-        for problem in first_of(problems):
-            logger.warning("not initialised from %s: %s", path, problem)
+            initialise(self.modules, Path(self.config.init_from))
+            self.averaging.restart()
 
     def resume_training(self) -> None:
         """Go on from the newest checkpoint that is as it was written; from the beginning if there is none.
@@ -742,54 +720,29 @@ class BaseTrainer:
                 "nothing to resume in %s: starting from the beginning", self.checkpoints_dir
             )
             return
-        weights, snapshot = self.store.load_models(path), self.store.load_training_state(path)
-        outcome = self.store.load_validation(path)
-        before = snapshot.pop("run")
-        unfit = misfits(self.modules, weights)
-        others = part_differences(self._parts(), snapshot)
-        changes = list(dict.fromkeys([*differences(before, self.identity), *others, *unfit]))
-        if changes and not self.allow_changes:
-            raise RequestError(
-                "\n  ".join(
-                    [
-                        f"{path} is of a run that differs from this one:",
-                        *first_of(changes),
-                        "go back to what it was, choose another folder, or allow the changes (--allow-changes)",
-                    ]
-                )
-            )
-        load_matching(self.modules, weights)
-        parts = self._parts()
-        if unfit:  # then neither does what belongs to each weight
-            for name in [name for name in parts if name.startswith(("optimizer", "averaging"))]:
-                logger.warning("%s starts anew", name)
-                del parts[name]
-        load = load_what_fits if changes else load_snapshot
-        load(parts, {name: snapshot[name] for name in parts if name in snapshot}, path)
-        if outcome is not None:
-            load(self._outcome_parts(), without(outcome, "score"), f"{path}, its validation")
-        if changes:
-            self._adapt(path.name, before, changes)
+        saved, parts = SavedRun.read(self.store, path), self._parts()
+        if changes := saved.changes(self.identity, self.modules, parts):
+            if not self.allow_changes:
+                raise saved.refusal(changes)
+            saved.give_back_what_fits(self.modules, parts, self._outcome_parts())
+            self._adapt(saved, changes)
+        else:
+            saved.give_back(self.modules, parts, self._outcome_parts())
         self.tracker.rewind(self.state.step)
-        if self.is_main_process:
-            self._settle_links(path.name)
-        if (version := self.store.torch_version(path)) != torch.__version__:
-            logger.warning(
-                "%s was written with PyTorch %s, this is %s: bits may differ",
-                path.name,
-                version,
-                torch.__version__,
-            )
+        self._settle_links(path.name)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
 
-    def _adapt(self, name: str, before: Identity, changes: list[str]) -> None:
+    def _adapt(self, saved: SavedRun, changes: list[str]) -> None:
         """Go on with what has changed since the checkpoint as it is in this run."""
         for change in changes:
-            logger.warning("changed since %s: %s", name, change)
+            logger.warning("changed since %s: %s", saved.path.name, change)
         if self.averaging.num_updates == 0:
             self.averaging.restart()
-        take_over_settings(before, self.identity, self.optimizers, self.lr_schedulers.values())
-        if any(change.startswith("train_dataloader.") for change in changes):
+        take_over_settings(
+            saved.identity, self.identity, self.optimizers, self.lr_schedulers.values()
+        )
+        of_data = [change for change in changes if change.startswith("train_dataloader.")]
+        if any(not change.startswith("train_dataloader.batch_size") for change in of_data):
             self._begin_epoch_again()
 
     def _begin_epoch_again(self) -> None:
@@ -801,19 +754,21 @@ class BaseTrainer:
 
     def _settle_links(self, name: str) -> None:
         """Let ``latest`` and ``best`` be what the state says: a run may have been killed before they were."""
-        self.store.mark_latest(name)
         best = self.state.best_checkpoint if self.validation_dataloaders else name
-        if best is None:
-            return
-        if problems := self.store.verify(self.store.root / best):
+        problems = (
+            self.store.verify(self.store.root / best) if best and self.is_main_process else []
+        )
+        if problems := self.engine.broadcast(problems):
             logger.error(
                 "the best checkpoint, %s, is lost: %s. The next one that is validated is taken for the best",
                 best,
                 "; ".join(problems),
             )
-            self.state.best_score = self.state.best_checkpoint = None
-        else:
-            self.store.mark_best(best)
+            self.state.best_score = self.state.best_checkpoint = best = None
+        if self.is_main_process:
+            self.store.mark_latest(name)
+            if best is not None:
+                self.store.mark_best(best)
 
     def _parts(self) -> dict[str, Stateful]:
         """Everything but the weights that a run needs to go on."""
@@ -1020,24 +975,6 @@ def unnamed(things: dict[str, T]) -> T | dict[str, T]:
     return things[""] if set(things) == {""} else things
 
 
-def without(things: Mapping[str, T], name: str) -> dict[str, T]:
-    """The same without one of them."""
-    return {key: value for key, value in things.items() if key != name}
-
-
 def has_state(thing: Any) -> bool:
     """Whether a loss has weights or buffers that a checkpoint must carry."""
     return isinstance(thing, nn.Module) and bool(thing.state_dict())
-
-
-@contextmanager
-def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """All modules in eval mode; afterwards each part is in the mode that it was in."""
-    before = [(part, part.training) for module in modules for part in module.modules()]
-    for part, _ in before:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training

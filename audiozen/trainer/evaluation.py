@@ -7,7 +7,8 @@ nothing is padded.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from audiozen.engine import move_tensors
 from audiozen.trainer.generators import seed_process
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from audiozen.engine import Engine
 
 Step = Callable[..., Any]
@@ -123,3 +126,16 @@ def total_length(dataloaders: Sequence[Any]) -> int | None:
         return sum(len(loader) for loader in dataloaders)
     except TypeError:
         return None
+
+
+@contextmanager
+def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """All modules in eval mode; afterwards each part is in the mode that it was in."""
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    for part, _ in before:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import safetensors
 import safetensors.torch
 import torch
 
-from audiozen.errors import CheckpointError
+from audiozen.errors import CheckpointError, RequestError
 from audiozen.trainer.checkpoint import MANIFEST, CheckpointStore
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 Weights = dict[str, dict[str, "Tensor"]]
 """By the model's name, and by the tensor's."""
@@ -67,6 +70,28 @@ def load_matching(
                 expected[key].copy_(weights[name][key])
                 num_taken += 1
     return num_taken
+
+
+def initialise(modules: Mapping[str, nn.Module], path: Path) -> None:
+    """Start from the weights of a checkpoint's folder or of a ``.safetensors`` file, as far as they fit; the rest
+    is told.
+
+    Raises:
+        RequestError: there is nothing, or nothing that fits.
+    """
+    try:
+        weights = read_weights(path)
+    except CheckpointError as error:
+        raise RequestError(f"init_from: {error}") from error
+    problems = first_of(misfits(modules, weights))
+    num_taken = load_matching(modules, weights)
+    if num_taken == 0:
+        raise RequestError(
+            "\n  ".join([f"init_from: nothing in {path} fits the model:", *problems])
+        )
+    logger.info("initialised %d tensors from %s", num_taken, path)
+    for problem in problems:
+        logger.warning("not initialised from %s: %s", path, problem)
 
 
 def read_weights(path: Path) -> Weights:
