@@ -70,7 +70,10 @@ class StagedCheckpoint:
     name: str
     epoch: int
     step: int
-    files: dict[str, tuple[Bytes, ...]]
+    tensors: dict[str, tuple[Bytes, ...]]
+    """Parts of the safetensors files."""
+    document: Any
+    """What is no tensor."""
 
 
 class CheckpointStore:
@@ -260,8 +263,7 @@ class CheckpointStore:
         }
         tensors_name = f"{TRAINING_STATE}.safetensors"
         files[tensors_name] = self._copy(tensors_name, tensors)
-        files[f"{TRAINING_STATE}.json"] = (to_json(document),)
-        return StagedCheckpoint(name, epoch, step, files)
+        return StagedCheckpoint(name, epoch, step, files, document)
 
     def _copy(self, name: str, tensors: Mapping[str, Tensor]) -> tuple[Bytes, ...]:
         file = self._tensor_files.setdefault(name, TensorFile())
@@ -288,7 +290,8 @@ class CheckpointStore:
         durable_files.make_folders(self.root)
         self.sweep()
         durable_files.make_folder(folder)
-        for name, parts in staged.files.items():
+        files = {**staged.tensors, f"{TRAINING_STATE}.json": (to_json(staged.document),)}
+        for name, parts in files.items():
             durable_files.write_file(folder / name, *parts)
         manifest = {
             "format": FORMAT,
@@ -296,7 +299,7 @@ class CheckpointStore:
             "step": staged.step,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "torch": torch.__version__,
-            "files": {name: describe(parts) for name, parts in staged.files.items()},
+            "files": {name: describe(parts) for name, parts in files.items()},
         }
         durable_files.write_file(folder / MANIFEST, sealed(manifest))
         durable_files.flush(folder)
@@ -503,7 +506,8 @@ def model_name(file: str) -> str:
 
 def to_json(document: Any) -> bytes:
     """JSON that any reader takes: no NaN, no infinities."""
-    return json.dumps(document, indent=1, allow_nan=False).encode()
+    # Without indentation: else the encoder is one in Python, which holds up the training for as long as it works.
+    return json.dumps(document, allow_nan=False).encode()
 
 
 def read_json(path: Path) -> Any:

@@ -83,20 +83,36 @@ class TensorFile:
         if sum(sizes) > len(self._buffer):
             self._buffer = torch.empty(0)  # never two of them
             # Room to grow, since some states do in each step.
-            self._buffer = torch.empty(
-                sum(sizes) + sum(sizes) // GROWTH, dtype=torch.uint8, pin_memory=pinned
-            )
+            room = sum(sizes) // GROWTH + ALIGNMENT
+            self._buffer = torch.empty(sum(sizes) + room, dtype=torch.uint8, pin_memory=pinned)
+        whole = self._buffer[: len(self._buffer) // ALIGNMENT * ALIGNMENT]
+        typed = {dtype: whole.view(dtype) for dtype in {dtype for _, dtype, _ in layout}}
         self._slots = {}
         header, start = {}, 0
         for (name, dtype, shape), size in zip(layout, sizes):
             end = start + size
             header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
-            self._slots[name] = self._buffer[start:end].view(dtype).view(shape)
+            self._slots[name] = typed[dtype].as_strided(
+                shape, contiguous_strides(shape), start // dtype.itemsize
+            )
             start = end
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % ALIGNMENT)
         self._header = len(text).to_bytes(8, "little") + text
         self._layout, self._size = layout, sum(sizes)
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Steps from one element to the next along each axis.
+
+    >>> contiguous_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
 
 
 def layout_of(tensors: Mapping[str, Tensor]) -> Layout:

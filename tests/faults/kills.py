@@ -247,9 +247,10 @@ def check_code(ended: Ended, signals: Sequence[signal.Signals]) -> None:
 def outcome(exp_dir: Path) -> dict[str, Any]:
     """All that must be as if nothing had happened."""
     store = CheckpointStore(exp_dir / "checkpoints")
-    found = {"rows": rows(exp_dir), "best": store.find("best").name, NAMES: store.names()}
+    found: dict[str, Any] = {"rows": rows(exp_dir), NAMES: store.names()}
     for which in ("latest", "best"):
-        path = store.find(which)
+        path = (store.root / which).resolve()
+        found[which] = path.name
         found[f"{which}/validation"] = store.load_validation(path)
         for file in path.iterdir():
             if file.name not in (MANIFEST, VALIDATION):  # they say when

@@ -96,7 +96,8 @@ def draw_stop(number: random.Random) -> tuple[Interruption, ...]:
 
 def killed_with_workers(long: bool, seed: int) -> Iterator[Row]:
     """Kill runs that have workers, which nobody tells."""
-    visits = [(visit,) for visit in random.Random(seed).sample(range(1, 19), 10 if long else 1)]
+    early = [(visit,) for visit in range(1, 19) if visit % 6 in (1, 2)]  # later, they may have gone
+    visits = early if long else random.Random(seed).sample(early, 1)
     yield tally("workers of a killed run end by themselves", check_workers_end, visits)
 
 
