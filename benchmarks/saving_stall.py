@@ -25,7 +25,7 @@ from audiozen.tracking.console import SilentConsole
 from audiozen.tracking.tracker import Tracker
 from audiozen.trainer.base_trainer import BaseTrainer
 
-STEPS_BETWEEN = 150
+STEPS_BETWEEN = 300
 
 
 class Ballast:
@@ -103,7 +103,7 @@ def train(folder: Path, options: argparse.Namespace) -> TimedTrainer:
         num_bytes=options.megabytes * 1_000_000,
         config={
             "max_steps": (options.saves + 1) * STEPS_BETWEEN,
-            "save_interval": {"steps": STEPS_BETWEEN},
+            "save_interval": {"steps": STEPS_BETWEEN, "epochs": 1000},
             "num_threads": options.threads,
             "max_num_checkpoints": 1,
         },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NICENESS = 10
+"""The training goes first where both want the same core."""
 PATIENCE = 20.0
 """Seconds of waiting after which it is told that we do."""
 
@@ -61,6 +65,8 @@ class BackgroundSave:
                 )
 
     def _run(self, work: Callable[[], object]) -> None:
+        if sys.platform == "linux":  # elsewhere, threads have no priority of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
             work()
         except CheckpointError as error:

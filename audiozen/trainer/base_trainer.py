@@ -753,7 +753,7 @@ class BaseTrainer:
             self.training_epoch_output.clear()
 
     def _settle_links(self, name: str) -> None:
-        """Let ``latest`` and ``best`` be what the state says: a run may have been killed before they were."""
+        """Let ``latest``, ``best`` and what is kept be as the state says; a run may have been killed before."""
         best = self.state.best_checkpoint if self.validation_dataloaders else name
         problems = (
             self.store.verify(self.store.root / best) if best and self.is_main_process else []
@@ -769,6 +769,7 @@ class BaseTrainer:
             self.store.mark_latest(name)
             if best is not None:
                 self.store.mark_best(best)
+            self.store.prune()
 
     def _parts(self) -> dict[str, Stateful]:
         """Everything but the weights that a run needs to go on."""
