@@ -884,6 +884,8 @@ class BaseTrainer:
             try:
                 if self.state.validation_is_pending and self.validation_dataloaders:
                     self.validate_checkpoint()
+                if self.is_finished():
+                    logger.info("training is over: nothing is left to do")
                 yield loader
                 self.require_saved()
                 if (

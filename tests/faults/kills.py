@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 """Seconds after which a run that should have ended is taken for one that hangs."""
+STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
 TELL_STACKS = signal.SIGUSR2
 NAMES = "names of the checkpoints"
 MEMORY = Path("/dev/shm")  # disks make other processes wait for each other
@@ -135,10 +136,16 @@ class Attempts:
         return Ended(code, sent, places(trace), was_training)
 
     def _start(self, trace: Path, fatal: tuple[str, int] | None) -> int:
+        # A signal that comes before the child is ready for it must not let it go on as its parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         child = os.fork()
         if child == 0:
-            os.setpgid(0, 0)
-            end(self.scenario, self.exp_dir, self.folder / "output.txt", trace, fatal)
+            try:
+                os.setpgid(0, 0)
+                end(self.scenario, self.exp_dir, self.folder / "output.txt", trace, fatal)
+            finally:
+                os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         self.groups.append(child)
         return child
 
@@ -151,6 +158,7 @@ def end(scenario: Any, exp_dir: Path, output: Path, trace: Path, fatal: Any) -> 
     """All that a child does. Exit codes are those of the command line."""
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
