@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from audiozen.testing import NoisyTones
 from audiozen.tracking.console import SilentConsole
-from audiozen.tracking.tracker import Tracker
 from audiozen.trainer.base_trainer import BaseTrainer
 
 STEPS_BETWEEN = 300
@@ -108,7 +107,6 @@ def train(folder: Path, options: argparse.Namespace) -> TimedTrainer:
             "max_num_checkpoints": 1,
         },
         exp_dir=folder,
-        tracker=Tracker(),
         console=SilentConsole(),
     )
     trainer.train(DataLoader(NoisyTones(800), batch_size=8))

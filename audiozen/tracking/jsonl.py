@@ -17,7 +17,7 @@ import json
 import logging
 import math
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,8 @@ class JsonlTracker(Tracker):
 
     @override
     def flush(self) -> None:
-        os.fsync(self._file.fileno())
+        with suppress(ValueError):  # closed meanwhile, as the file was replaced: that flushes it
+            os.fsync(self._file.fileno())
 
     @override
     def close(self) -> None:

@@ -75,8 +75,8 @@ class Tracker:
     def flush(self) -> None:
         """Put everything logged so far on the disk, so that neither a kill nor a power cut can lose it.
 
-        Call it before a checkpoint is committed: what is logged up to a checkpoint is not logged
-        again after a resume.
+        Called before a checkpoint is committed: what is logged up to a checkpoint is not logged again after a resume.
+        The thread that writes the checkpoint calls it, while the training may go on logging.
         """
 
     def close(self) -> None:

@@ -624,7 +624,6 @@ class BaseTrainer:
         When one before is still being written, that is waited for. See :meth:`require_saved`.
         """
         self.guard.check()
-        self.tracker.flush()
         self.state.saved_step = self.state.step
         if self.is_main_process:
             self._list_bad_samples()
@@ -650,6 +649,7 @@ class BaseTrainer:
 
     def _write(self, staged: StagedCheckpoint) -> None:
         """What the thread does."""
+        self.tracker.flush()  # what was logged up to a checkpoint is not logged again
         self.store.write(staged)
         if not self.validation_dataloaders:
             self.store.mark_best(staged.name)
