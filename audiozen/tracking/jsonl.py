@@ -17,7 +17,7 @@ import json
 import logging
 import math
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,8 +114,12 @@ class JsonlTracker(Tracker):
 
     @override
     def flush(self) -> None:
-        with suppress(ValueError):  # closed meanwhile, as the file was replaced: that flushes it
+        try:
             os.fsync(self._file.fileno())
+        except (ValueError, OSError) as error:
+            # Another thread closes the file where it was replaced, which flushes it.
+            if isinstance(error, OSError) and error.errno != errno.EBADF:
+                raise
 
     @override
     def close(self) -> None:
@@ -132,8 +136,7 @@ class JsonlTracker(Tracker):
         _lock(self._file, fcntl.LOCK_EX)
         while not _is_at(self._file, self.path):  # another process replaced it
             _lock(self._file, fcntl.LOCK_UN)
-            stale, self._file = self._file, self._open()
-            stale.close()
+            self._reopen()
             _lock(self._file, fcntl.LOCK_EX)
         try:
             self._remove_torn_line()
@@ -146,6 +149,11 @@ class JsonlTracker(Tracker):
     def _replace(self, content: Iterable[bytes]) -> None:
         with replaced(self.path) as partial, partial.open("wb") as new:
             new.writelines(content)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        stale, self._file = self._file, self._open()
+        stale.close()
 
     def _blocks(self) -> Iterator[bytes]:
         """The content in blocks of whole lines."""

@@ -34,8 +34,12 @@ class BackgroundSave:
         self._error: BaseException | None = None
 
     def start(self, work: Callable[[], object]) -> None:
-        """Do the work in a thread, once that of before has ended."""
-        self.wait()
+        """Do the work in a thread, once that of before has ended.
+
+        Raises:
+            BaseException: what that of before raised, unless it was a CheckpointError, which was told.
+        """
+        self.succeeded()
         self._error = None
         self._thread = threading.Thread(target=self._run, args=[work], name="save", daemon=True)
         self._thread.start()

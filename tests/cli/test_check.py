@@ -183,7 +183,7 @@ def test_loss_that_is_not_a_number_is_a_problem(
     assert check(recipe) == 2
     problem = lines_about("problem", capsys.readouterr().out)[0]
     assert "training_step" in problem
-    assert "not finite" in problem
+    assert "the loss is nan" in problem
 
 
 def test_accumulation_and_workers_are_no_obstacle(

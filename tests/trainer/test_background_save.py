@@ -68,3 +68,5 @@ def test_what_is_no_failure_of_the_disk_is_raised_where_somebody_asks():
     saving.start(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         saving.succeeded()
+    with pytest.raises(ZeroDivisionError):
+        saving.start(lambda: None)
