@@ -34,7 +34,7 @@ check: .venv/.ready-dev ## lint, format, types
 test: check ## everything that must hold: check and the tests
 	.venv/bin/pytest -n 2
 
-faults: .venv/.ready-dev ## inflict every fault, and print what was tried and survived (20 minutes)
+faults: .venv/.ready-dev ## inflict every fault, and print what was tried and survived (10 minutes)
 	.venv/bin/python -m tests.faults.run
 
 fix: .venv/.ready-dev ## mend what the linter and the formatter can

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -74,7 +73,6 @@ class EpochOutput:
         self._values = array("d")  # scalars of all entries, one entry after the other
         self._entries = array("i")  # for each entry, which of the layouts it has
         self._layouts: dict[Layout, int] = {}
-        self._num_checked = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -95,18 +93,6 @@ class EpochOutput:
     def latest(self, num_micro_batches: int = 1) -> dict[str, float]:
         """Mean of each scalar over the last micro-batches; waits for the device."""
         return means(self._last(num_micro_batches))
-
-    def first_nonfinite(self) -> tuple[int, dict[str, float]] | None:
-        """Number and scalars of the first micro-batch with a NaN or an infinity; waits for the device."""
-        self._fetch()
-        if np.isfinite(np.array(self._values[self._num_checked :])).all():
-            self._num_checked = len(self._values)
-            return None
-        for index, entry in enumerate(self.floats()):
-            scalars = entry if isinstance(entry, dict) else {"loss": entry}
-            if not all(math.isfinite(value) for value in scalars.values()):
-                return index, scalars
-        return None
 
     def state_dict(self) -> dict[str, Any]:
         """All entries, as two tensors and the few layouts that they have."""

@@ -1,6 +1,6 @@
 """Inflicts every fault, and prints one table of what was tried and what was survived.
 
-    python -m tests.faults.run                        all of them, about twenty minutes on two cores
+    python -m tests.faults.run                        all of them, about ten minutes on two cores
     python -m tests.faults.run --quick test_damage    what the tests do, of one module
 
 A drill is a function of a module, ``(long, seed)``, that yields rows.

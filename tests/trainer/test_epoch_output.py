@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -57,33 +55,6 @@ def test_scalars_are_read_in_one_transfer_and_only_when_asked_for(monkeypatch):
     assert reads == []
     output.floats()
     assert reads == [200]
-
-
-def test_first_entry_that_is_not_finite():
-    output = EpochOutput()
-    for value in (1.0, 2.0):
-        output.append(torch.tensor(value))
-    assert output.first_nonfinite() is None
-    output.append({"loss": torch.tensor(1.0), "snr": torch.tensor(math.inf)})
-    output.append(torch.tensor(math.nan))
-    assert output.first_nonfinite() == (2, {"loss": 1.0, "snr": math.inf})
-
-
-def test_only_what_is_new_is_searched_for_values_that_are_not_finite(monkeypatch):
-    searched = []
-    original = np.isfinite
-    monkeypatch.setattr(np, "isfinite", lambda x: searched.append(x.size) or original(x))
-    output = EpochOutput()
-    output.append({"loss": torch.tensor(1.0), "snr": 2})
-    assert output.first_nonfinite() is None
-    for value in (3.0, math.nan):
-        output.append({"loss": torch.tensor(value), "snr": 2})
-    assert output.first_nonfinite()[0] == 2
-    assert output.first_nonfinite()[0] == 2
-    output.clear()
-    output.append(torch.tensor(math.inf))
-    assert output.first_nonfinite() == (0, {"loss": math.inf})
-    assert searched == [2, 4, 4, 1]
 
 
 def test_tensors_that_the_step_writes_to_later_are_kept_as_they_were():

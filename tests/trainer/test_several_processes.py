@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -41,19 +40,18 @@ trainer.train(DataLoader(data, batch_size=3, shuffle=True), DataLoader(data, bat
 
 
 def train(exp_dir: Path, num_processes: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = []
-    for rank in range(num_processes):
-        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes}
-        env = os.environ | places | {name: str(value) for name, value in variables.items()}
-        command = [sys.executable, "-c", SCRIPT, str(exp_dir)]
-        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
+    script = exp_dir.with_suffix(".py")
+    script.write_text(SCRIPT)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    done = subprocess.run(
+        [sys.executable, *launch, script, exp_dir],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def shape_of(exp_dir: Path) -> tuple[dict[str, list[str]], list[str]]:
