@@ -5,6 +5,7 @@ Alone, every verb about processes is a no-op, so that callers never ask how many
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import math
 import os
@@ -58,6 +59,7 @@ class Engine:
             torch.use_deterministic_algorithms(mode=True)
         if self.world_size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(leave_process_group)  # its threads abort a process that ends without
 
     @property
     def is_main_process(self) -> bool:
@@ -241,6 +243,12 @@ def step_fused_unless(drop: Tensor, optimizer: Any) -> None:
 def mark_as_stepped(optimizer: Any) -> None:
     """Schedules go on over a dropped update, and warn of optimizers that have never stepped."""
     optimizer._opt_called = True
+
+
+def leave_process_group() -> None:
+    """Part from the other processes, if that has not been done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def find_device(name: str, local_rank: int) -> torch.device:
