@@ -126,8 +126,10 @@ class JsonlTracker(Tracker):
         self._file.close()
 
     def _open(self) -> io.FileIO:
+        is_new = not self.path.exists()
         file = self.path.open("a+b", buffering=0)
-        flush(self.path.parent)
+        if is_new:
+            flush(self.path.parent)
         return file
 
     @contextmanager
