@@ -721,13 +721,12 @@ class BaseTrainer:
             )
             return
         saved, parts = SavedRun.read(self.store, path), self._parts()
-        if changes := saved.changes(self.identity, self.modules, parts):
-            if not self.allow_changes:
-                raise saved.refusal(changes)
-            saved.give_back_what_fits(self.modules, parts, self._outcome_parts())
+        changes = saved.changes(self.identity, self.modules, parts)
+        if changes and not self.allow_changes:
+            raise saved.refusal(changes)
+        saved.give_back(self.modules, parts, self._outcome_parts(), exactly=not changes)
+        if changes:
             self._adapt(saved, changes)
-        else:
-            saved.give_back(self.modules, parts, self._outcome_parts())
         self.tracker.rewind(self.state.step)
         self._settle_links(path.name)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)

@@ -96,32 +96,25 @@ class SavedRun:
         modules: Mapping[str, nn.Module],
         parts: Mapping[str, Stateful],
         outcome_parts: Mapping[str, Stateful],
+        *,
+        exactly: bool,
     ) -> None:
-        """Let a run that does not differ go on from here.
+        """Let a run go on from here.
+
+        Args:
+            modules: its models.
+            parts: whatever else of it has a state.
+            outcome_parts: those that a validation changes.
+            exactly: the run does not differ. Else parts without a state that fits are told, and start anew.
 
         Raises:
-            CheckpointError: a state does not fit its part.
+            CheckpointError: ``exactly``, and a state does not fit its part.
         """
-        load_matching(modules, self.weights)
-        load_snapshot(parts, self.snapshot, self.path)
-        if self.outcome is not None:
-            load_snapshot(outcome_parts, self.outcome, f"{self.path}, its validation")
-
-    def give_back_what_fits(
-        self,
-        modules: Mapping[str, nn.Module],
-        parts: Mapping[str, Stateful],
-        outcome_parts: Mapping[str, Stateful],
-    ) -> None:
-        """Let a run that differs go on from here; parts without a state that fits are told, and start anew."""
-        fitting = dict(self.snapshot)
+        load = load_snapshot if exactly else load_what_fits
+        snapshot = self.snapshot
         if misfits(modules, self.weights):
-            fitting = {
-                name: state
-                for name, state in fitting.items()
-                if not name.startswith(OF_EACH_WEIGHT)
-            }
+            snapshot = {n: s for n, s in snapshot.items() if not n.startswith(OF_EACH_WEIGHT)}
         load_matching(modules, self.weights)
-        load_what_fits(parts, fitting, self.path)
+        load(parts, snapshot, self.path)
         if self.outcome is not None:
-            load_what_fits(outcome_parts, self.outcome, f"{self.path}, its validation")
+            load(outcome_parts, self.outcome, f"{self.path}, its validation")
