@@ -1,27 +1,23 @@
-"""Where the work runs: device, precision, processes. torch.distributed behind a few verbs.
-
-Alone, every verb about processes is a no-op, so that callers never ask how many there are.
-"""
+"""Where the work runs: device, threads, precision; and the parts of one step."""
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
+import logging
 import math
 import os
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_
 
 from audiozen.errors import ConfigError
+from audiozen.processes.group import Group
+from audiozen.strategies import OneProcess, make_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch.optim import Optimizer
 
@@ -29,75 +25,82 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 AUTOCAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Engine:
     """One process of a run, and its device.
 
-    Started by ``torchrun`` (or anything that sets ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``), it joins the other
-    processes; started alone it is the only one.
-
     Attributes:
         device: where the model and the batches live.
-        rank: number of this process, from 0.
-        world_size: number of processes.
+        group: the processes of the run.
+        strategy: how they train a model together.
     """
 
     def __init__(self, config: TrainerConfig) -> None:
-        self.rank = int(os.environ.get("RANK", "0"))
-        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = find_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # what NCCL takes for the GPU of this process
+        self.group = Group(
+            "nccl" if self.device.type == "cuda" else "gloo",
+            joins_alone=config.strategy != "auto",
+            stall_timeout=config.stall_timeout,
+            contact_timeout=config.contact_timeout,
+        )
+        self.strategy: OneProcess = make_strategy(
+            config.strategy,
+            self.device,
+            self.group.world_size,
+            units=config.fsdp_units,
+            find_unused_parameters=config.find_unused_parameters,
+        )
         self.autocast_dtype = AUTOCAST_DTYPES[config.precision]
         self.compiles = config.compile
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
-        if config.num_threads is not None:
-            torch.set_num_threads(config.num_threads)
+        set_num_threads(config.num_threads, self.group.local_world_size)
         if config.deterministic:
             # cuBLAS reads this when it starts; without it, deterministic mode refuses matrix products.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(mode=True)
-        if self.world_size > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            atexit.register(leave_process_group)  # its threads abort a process that ends without
-
-    @property
-    def is_main_process(self) -> bool:
-        """Whether this process writes files and computes scores."""
-        return self.rank == 0
 
     def describe(self) -> str:
         """One line for the log: device, threads, precision, processes."""
         precision = str(self.autocast_dtype).removeprefix("torch.")
-        processes = "1 process" if self.world_size == 1 else f"{self.world_size} processes"
-        return f"{self.device}, {torch.get_num_threads()} threads, {precision}, {processes}"
+        threads, num_processes = torch.get_num_threads(), self.group.world_size
+        text = f"{self.device}, {threads} thread{'s' * (threads > 1)}, {precision}, "
+        if num_processes == 1:
+            return f"{text}1 process"
+        return f"{text}each of {num_processes} processes, {self.strategy.name}"
 
     # ---- model and batches ----------------------------------------------------------
 
-    def prepare(self, module: nn.Module) -> nn.Module:
-        """The module as training calls it: compiled and wrapped where the settings say so."""
+    def prepare(
+        self, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+    ) -> dict[str, nn.Module]:
+        """The modules as training calls them: shared between the processes, and compiled where the settings say so."""
+        self._tell_of_batch_statistics(modules.values())
+        wrapped = self.strategy.enter(modules, optimizers)
         if self.compiles:
-            module = torch.compile(module)  # type: ignore[assignment]
-        if self.world_size > 1:
-            module = DistributedDataParallel(module)
-        return module
+            wrapped = {name: torch.compile(module) for name, module in wrapped.items()}  # type: ignore[misc]
+        return wrapped
+
+    def _tell_of_batch_statistics(self, modules: Iterable[nn.Module]) -> None:
+        found = {
+            type(part).__name__ for m in modules for part in m.modules() if is_batch_norm(part)
+        }
+        if found and self.group.world_size > 1:
+            logger.warning(
+                "%s takes its statistics from the part of a batch that one process has, so results depend on the "
+                "number of processes; with GroupNorm, and on GPUs with torch.nn.SyncBatchNorm, they do not",
+                ", ".join(sorted(found)),
+            )
 
     def to_device(self, batch: T) -> T:
         """A copy of ``batch`` whose tensors, in any nesting, are on the device."""
         moved: T = move_tensors(batch, self.device, non_blocking=True)
         return moved
-
-    def forward_context(
-        self, modules: Iterable[nn.Module], *, is_last: bool
-    ) -> AbstractContextManager[object]:
-        """Around one training forward and backward: autocast, and no exchange of gradients before the last one."""
-        waiting = [m for m in modules if isinstance(m, DistributedDataParallel)]
-        if is_last or not waiting:
-            return nullcontext()
-        stack = ExitStack()
-        for module in waiting:
-            stack.enter_context(module.no_sync())
-        return stack
 
     def autocast(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass as ``precision`` says."""
@@ -109,17 +112,18 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``; in fp16, scaled so that they do not vanish."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.strategy.backward(self.scaler.scale(loss))
 
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
-        parameters = []
+        parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+        self.strategy.average_strays(parameters)
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-            parameters += [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = measure_gradients(parameters)
-        if max_grad_norm != math.inf:
-            clip_grads_with_norm_(gradients.parameters, max_grad_norm, gradients.norm)
+        gradients = measure_gradients(parameters, self.strategy)
+        if max_grad_norm != math.inf and gradients.parameters:
+            factor = (max_grad_norm / (gradients.norm + EPSILON)).clamp(max=1.0)
+            self.strategy.scale_(gradients.values, factor)
         return gradients
 
     def step(self, optimizers: Sequence[Optimizer], drop: Tensor | None = None) -> None:
@@ -142,40 +146,9 @@ class Engine:
             drop = found_inf if drop is None else torch.maximum(drop, found_inf)
         return drop
 
-    # ---- processes -------------------------------------------------------------------
 
-    def wait_for_everyone(self) -> None:
-        """Go on when every process is here."""
-        if self.world_size > 1:
-            dist.barrier()
-
-    def broadcast(self, value: T) -> T:
-        """The main process's value, on every process."""
-        if self.world_size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def gather(self, value: T) -> list[T]:
-        """Everyone's values in order of rank, on every process."""
-        if self.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value)
-        return values
-
-    def sum(self, value: Tensor) -> Tensor:
-        """The sum of everyone's values, on every process. Stays on the device."""
-        if self.world_size == 1:
-            return value
-        value = value.clone()
-        dist.all_reduce(value)
-        return value
-
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any process; the same answer on all of them."""
-        return any(self.gather(flag))
+EPSILON = 1e-6
+"""PyTorch adds it to the norm where it clips."""
 
 
 class Gradients(NamedTuple):
@@ -184,23 +157,30 @@ class Gradients(NamedTuple):
     Attributes:
         norm: of all together.
         parameters: those that have a gradient.
+        values: the gradients themselves, in the same order.
         norms: of each of them, shape ``(num_parameters,)``; None where only the whole can be measured.
     """
 
     norm: Tensor
     parameters: list[Tensor]
+    values: list[Tensor]
     norms: Tensor | None
 
 
 @torch.no_grad()
-def measure_gradients(parameters: Iterable[Tensor]) -> Gradients:
-    """The norms of the gradients of ``parameters``, and of all of them together."""
+def measure_gradients(parameters: Iterable[Tensor], strategy: OneProcess) -> Gradients:
+    """The norms of the gradients of ``parameters``, and of all of them together.
+
+    Args:
+        parameters: those without a gradient are left out.
+        strategy: knows where the parts of a gradient are.
+    """
     parameters = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return Gradients(torch.zeros(()), parameters, None)
-    norms = torch.stack(torch._foreach_norm(gradients, 2.0))
-    return Gradients(torch.linalg.vector_norm(norms), parameters, norms)
+    values = [p.grad for p in parameters if p.grad is not None]
+    if not values:
+        return Gradients(torch.zeros(()), parameters, values, None)
+    norms = strategy.norms(values)
+    return Gradients(torch.linalg.vector_norm(norms), parameters, values, norms)
 
 
 def is_fused(optimizer: Optimizer) -> bool:
@@ -245,10 +225,38 @@ def mark_as_stepped(optimizer: Any) -> None:
     optimizer._opt_called = True
 
 
-def leave_process_group() -> None:
-    """Part from the other processes, if that has not been done."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a module normalises by the statistics of the batch, on each process for itself."""
+    batch_norm = torch.nn.modules.batchnorm._BatchNorm
+    return isinstance(module, batch_norm) and not isinstance(module, nn.SyncBatchNorm)
+
+
+def set_num_threads(num_threads: int | None, num_processes: int) -> None:
+    """Give this process its share of the machine's cores, as far as the settings leave it to us; told where it matters.
+
+    Args:
+        num_threads: what the settings say.
+        num_processes: processes on this machine.
+    """
+    share = max(1, num_cores() // num_processes)
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+        if num_threads * num_processes > max(num_cores(), num_processes):
+            logger.warning(
+                "num_threads = %d on each of %d processes is more than the %d cores there are",
+                num_threads,
+                num_processes,
+                num_cores(),
+            )
+    elif torch.get_num_threads() > share:
+        torch.set_num_threads(share)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def find_device(name: str, local_rank: int) -> torch.device:

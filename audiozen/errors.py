@@ -25,6 +25,8 @@ class AudioZENError(Exception):
     """Something that a user, a disk or a signal did. The text says what, where, and what to do."""
 
     exit_code = 1
+    speaks_for_all = False
+    """Whether all other processes of the run are silent, because this one tells."""
 
 
 class RequestError(AudioZENError):

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from audiozen.config.schema import TrainerConfig
 from audiozen.engine import Engine, find_device, measure_gradients, move_tensors
 from audiozen.errors import ConfigError
+from audiozen.strategies import OneProcess
 
 Pair = namedtuple("Pair", ["noisy", "clean"])
 
@@ -31,16 +32,6 @@ def test_tensors_are_moved_in_any_nesting():
     assert moved["b"].clean == "x"
     assert moved["c"].waveform.is_meta
     assert not batch["c"].waveform.is_meta
-
-
-def test_alone_the_verbs_about_processes_do_nothing():
-    engine = Engine(TrainerConfig(device="cpu"))
-    engine.wait_for_everyone()
-    assert engine.is_main_process
-    assert engine.broadcast(3) == 3
-    assert engine.gather("x") == ["x"]
-    assert engine.any(True)
-    assert not engine.any(False)
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99"])
@@ -93,13 +84,14 @@ def test_gradients_are_clipped_to_the_bits_of_pytorch(max_grad_norm):
 
 def test_norms_are_those_of_the_parameters_that_have_a_gradient():
     model = model_with_gradients()
-    gradients = measure_gradients(model.parameters())
+    gradients = measure_gradients(model.parameters(), OneProcess())
     assert [id(p) for p in gradients.parameters] == [id(p) for p in list(model.parameters())[:-1]]
+    assert [id(g) for g in gradients.values] == [id(p.grad) for p in gradients.parameters]
     assert gradients.norms.tolist() == [p.grad.norm().item() for p in gradients.parameters]
 
 
 def test_norm_without_gradients_is_zero():
-    gradients = measure_gradients(nn.Linear(2, 2).parameters())
+    gradients = measure_gradients(nn.Linear(2, 2).parameters(), OneProcess())
     assert gradients.norm == 0
     assert gradients.norms is None
 
@@ -139,7 +131,3 @@ def test_fp16_steps_whose_gradients_overflow_are_left_out_and_the_scale_is_halve
         engine.step([optimizer])
         assert engine.scaler.get_scale() == scale
         assert torch.equal(model.weight, before - change)
-
-
-def test_alone_a_sum_over_processes_is_the_value():
-    assert Engine(TrainerConfig(device="cpu")).sum(torch.tensor(3.0)) == 3

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "audiozen"
 # A part may import those of the floors below it, and itself. Parts of one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"config", "acoustics", "complexity", "durable_files"},
-    {"losses", "metrics", "models", "data"},
+    {"config", "acoustics", "complexity", "durable_files", "processes"},
+    {"losses", "metrics", "models", "data", "strategies"},
     {"engine", "record", "tracking"},
     {"trainer", "testing"},
     {"experiment"},

@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(error: AudioZENError) -> None:
     """Say what went wrong. What all processes of a machine find is said by the first of them."""
-    if isinstance(error, (RequestError, Preempted)) and os.environ.get("LOCAL_RANK", "0") != "0":
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if isinstance(error, RequestError) and not is_first and not error.speaks_for_all:
         time.sleep(GRACE)
     else:
         notes = getattr(error, "__notes__", [])

@@ -69,8 +69,19 @@ class TrainerConfig(Settings):
     """Arithmetic of the forward pass. fp16 scales the loss; weights stay in fp32."""
     compile: bool = False
     """Run the model through torch.compile."""
-    strategy: Literal["auto", "ddp"] = "auto"
-    """How several processes share the work. auto: ddp where there are several."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share the work. ddp: each has the whole model. fsdp: each has a part of the weights,
+    gradients and optimizer states, which takes less memory and more time. auto: ddp where there are several."""
+    fsdp_units: list[str] = []
+    """With strategy = "fsdp": names of classes; the weights of each module of them are put together one module at a
+    time. Empty: those of the whole model at once."""
+    find_unused_parameters: bool = False
+    """With strategy = "ddp": allow weights that training_step does not use in every step. Costs a little time."""
+    stall_timeout: PositiveFloat | None = 1800.0
+    """Several processes: seconds after which a run in which none of them moves is ended, saying where each of them is.
+    More than the longest hook takes. None: never."""
+    contact_timeout: PositiveFloat | None = 60.0
+    """Several processes: seconds without a sign of life of one of them after which the others end. None: never."""
     device: str = "auto"
     """auto: a GPU where there is one. Else a torch device, such as "cpu" or "cuda:1"."""
     num_threads: PositiveInt | None = None
@@ -113,6 +124,12 @@ class TrainerConfig(Settings):
     """Losses are logged every so many steps."""
     num_audio_samples: NonNegativeInt = 4
     """Signals per evaluation dataloader that log_audio writes to the tracker."""
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> TrainerConfig:
+        if self.strategy == "fsdp" and self.precision == "fp16":
+            raise ValueError('precision: "fp16" does not go with strategy = "fsdp"; take "bf16"')
+        return self
 
 
 class MetaConfig(Settings):

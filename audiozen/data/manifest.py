@@ -4,6 +4,8 @@ entries = scan_audio("corpus/speech", lambda path: {"speaker": path.parts[0]})
 problems = manifest_problems(entries, sample_rate=16_000)
 write_manifest("corpus/speech.jsonl", entries)
 train = [entry for entry in read_manifest("corpus/speech.jsonl") if entry["split"] == "train"]
+
+Where there are millions of them: :func:`audiozen.data.large_manifest.open_manifest`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiozen.acoustics.level import is_silent
 from audiozen.data.audio import audio_info, find_audio, read_audio
+from audiozen.data.indexed_lines import BLANKS
 from audiozen.durable_files import replaced
 from audiozen.errors import AudioError, ManifestError
 
@@ -63,17 +66,16 @@ def read_manifest(path: str | Path) -> list[Entry]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+        raise unreadable(path, error) from error
     entries, problems = [], []
     for number, line in enumerate(lines, start=1):
-        if line.strip():
+        if line.strip(BLANKS):
             try:
-                entries.append(_entry_of(line, path.parent))
+                entries.append(entry_of(line, path.parent))
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
     _refuse(path, problems + _duplicate_ids(entries))
-    if not entries:
-        raise ManifestError(f"the manifest {path} has no entries")
+    refuse_empty(path, entries)
     return entries
 
 
@@ -173,8 +175,8 @@ def overlap_problems(
     return problems
 
 
-def _entry_of(line: str, folder: Path) -> Entry:
-    """Raises ValueError with what is wrong in the line."""
+def entry_of(line: str, folder: Path) -> Entry:
+    """The entry that a line of a manifest in ``folder`` states. ValueError with what is wrong in it."""
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
@@ -220,10 +222,26 @@ def _duplicate_ids(entries: Sequence[Entry]) -> list[str]:
     return [f"id {name!r} comes {count} times" for name, count in counts.items() if count > 1]
 
 
+def unreadable(path: Path, error: Exception) -> ManifestError:
+    """What to raise where a manifest cannot be read."""
+    return ManifestError(f"cannot read the manifest {path}: {error}")
+
+
+def refuse_empty(path: Path, entries: Sequence[Entry]) -> None:
+    """ManifestError where there is not one entry."""
+    if not entries:
+        raise ManifestError(f"the manifest {path} has no entries")
+
+
+def faulty(source: Path, problems: Sequence[str]) -> ManifestError:
+    """What to raise where something is wrong in a manifest or a folder."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ManifestError("\n  ".join([f"{source} has {count}:", *problems]))
+
+
 def _refuse(source: Path, problems: Sequence[str]) -> None:
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ManifestError("\n  ".join([f"{source} has {count}:", *problems]))
+        raise faulty(source, problems)
 
 
 def _file_problems(entry: Entry, sample_rate: int | None) -> list[str]:

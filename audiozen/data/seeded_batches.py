@@ -8,23 +8,32 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from torch.utils.data import Dataset, get_worker_info
 
 from audiozen.data.bad_samples import BadSample, BadSamples, bad_sample
-from audiozen.data.sampler import derive_seed, isolated_generators, seed_sample
+from audiozen.data.sampler import derive_seed, isolated_generators, seed_generators
 from audiozen.data.workers import move_to_shared_memory, worker_death
 from audiozen.errors import AudioZENError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from audiozen.data.dealing import Share
 
 OnBadSample = Literal["raise", "skip"]
-Keys = tuple[int, list[int]]  # an epoch and the indices of one batch: all that a worker must know
 
 MAX_REPLACEMENTS = 10
 """After so many samples in the place of one that are bad as well, there is more wrong than a sample."""
 
 
-def load_sample(dataset: Any, seed: int, epoch: int, index: int) -> Any:
-    """A sample with random numbers of its own. The global generators are left where it leaves them."""
-    seed_sample(seed, epoch, index)
+def load_sample(dataset: Any, seed: int, epoch: int, index: Any, *draw: int) -> Any:
+    """A sample with random numbers of its own. The global generators are left where it leaves them.
+
+    Args:
+        dataset: map-style.
+        seed: start of all random numbers.
+        epoch: number of the epoch.
+        index: of the sample.
+        draw: which time it is that the sample comes in this epoch, if it may come several times.
+    """
+    seed_generators(seed, epoch, index, *draw)
     try:
         return dataset[index]
     except StopIteration as error:  # it would end the epoch here, and nobody would know
@@ -37,8 +46,8 @@ def load_sample(dataset: Any, seed: int, epoch: int, index: int) -> Any:
 class SeededBatches(Dataset["Loaded"]):
     """Whole batches of a dataset, each sample loaded with generators of its own.
 
-    The epoch is part of the key, because a worker that lives longer than an epoch hears of the next one in no other
-    way.
+    A key is a :class:`~audiozen.data.dealing.Share`: all that a worker must know. It has the epoch, because a worker
+    that lives longer than an epoch hears of the next one in no other way.
 
     Args:
         dataset: map-style.
@@ -46,6 +55,8 @@ class SeededBatches(Dataset["Loaded"]):
         batched: whether ``collate`` gets a list.
         seed: start of all random numbers.
         on_bad_sample: ``"skip"`` puts another sample in the place of one that cannot be loaded.
+        replace_within_batch: take it from the same batch. It may be the only place to take one from: a sampler of the
+            user may leave out samples on purpose, such as those to validate with.
     """
 
     def __init__(
@@ -55,59 +66,82 @@ class SeededBatches(Dataset["Loaded"]):
         batched: bool,
         seed: int,
         on_bad_sample: OnBadSample,
+        *,
+        replace_within_batch: bool,
     ) -> None:
         self.dataset = dataset
         self._collate, self._batched, self._seed = collate, batched, seed
-        self._on_bad_sample = on_bad_sample
+        self._on_bad_sample, self._replace_within_batch = on_bad_sample, replace_within_batch
 
-    def __getitem__(self, keys: Keys) -> Loaded:
+    def __getitem__(self, share: Share) -> Loaded:
         if get_worker_info() is None:
-            return self._load(*keys)
+            return self._load(share)
         try:
-            loaded = self._load(*keys)
+            loaded = self._load(share)
         except AudioZENError as error:
-            return Loaded(None, [], _failure(error))
+            return Loaded(DealtBatch(None, 0, 0), [], _failure(error))
         move_to_shared_memory(loaded)
         return loaded
 
-    def _load(self, epoch: int, indices: list[int]) -> Loaded:
+    def _load(self, share: Share) -> Loaded:
         bad: list[BadSample] = []
         with isolated_generators():
-            samples = [self._sample(epoch, index, bad) for index in indices]
+            samples = [self._sample(share, place, bad) for place in range(len(share.indices))]
             # The generators stand where the last sample left them, so a collate_fn that draws is
             # repeatable as well.
             batch = self._collate(samples if self._batched else samples[0])
-        return Loaded(batch, bad, None)
+        if share.num_own == 0:  # then its owner tells of them
+            bad = []
+        return Loaded(DealtBatch(batch, share.num_samples, share.num_own), bad, None)
 
-    def _sample(self, epoch: int, index: int, bad: list[BadSample]) -> Any:
+    def _sample(self, share: Share, place: int, bad: list[BadSample]) -> Any:
+        index = share.indices[place]
         try:
-            return load_sample(self.dataset, self._seed, epoch, index)
+            return self._at(share, place, index)
         except Exception as error:
             if self._on_bad_sample == "raise" or not _is_about_a_sample(error):
                 raise
-            bad.append(bad_sample(epoch, index, error))
-            return self._replacement(epoch, index, error, bad)
+            if not isinstance(index, int):  # such a name cannot be listed
+                raise
+            bad.append(bad_sample(share.epoch, index, error))
+            return self._replacement(share, place, error, bad)
 
-    def _replacement(self, epoch: int, index: int, error: Exception, bad: list[BadSample]) -> Any:
-        for other in self._others(epoch, index):
+    def _replacement(self, share: Share, place: int, error: Exception, bad: list[BadSample]) -> Any:
+        num_bad = len(bad)
+        for other in self._others(share, place):
             try:
-                return load_sample(self.dataset, self._seed, epoch, other)
+                return self._at(share, place, other)
             except Exception as another:
                 if not _is_about_a_sample(another):
                     raise
-                bad.append(bad_sample(epoch, other, another))
-        error.add_note(
-            f"{MAX_REPLACEMENTS} other samples were tried in its place, and none could be loaded; the last one: "
-            f"{bad[-1].reason}"
-        )
+                bad.append(bad_sample(share.epoch, other, another))
+        error.add_note(self._why_none([sample.reason for sample in bad[num_bad:]]))
         raise error
 
-    def _others(self, epoch: int, index: int) -> Iterator[int]:
-        """What to take in the place of a sample: never the sample itself, where there are others."""
-        num_samples = len(self.dataset)
-        for attempt in range(MAX_REPLACEMENTS):
-            drawn = derive_seed(self._seed, epoch, index, "replacement", attempt)
-            yield (index + 1 + drawn % max(1, num_samples - 1)) % num_samples
+    def _at(self, share: Share, place: int, index: Any) -> Any:
+        """The sample ``index`` in some place of a batch."""
+        draw = () if share.batch_number is None else (share.batch_number, place)
+        return load_sample(self.dataset, self._seed, share.epoch, index, *draw)
+
+    def _others(self, share: Share, place: int) -> Iterator[int]:
+        """What to take in the place of a sample: never the sample itself."""
+        candidates: Sequence[int] = share.indices
+        index = candidates[place]
+        if not self._replace_within_batch:
+            candidates, place = range(len(self.dataset)), index
+        num_others = len(candidates) - 1
+        for attempt in range(MAX_REPLACEMENTS if num_others else 0):
+            drawn = derive_seed(self._seed, share.epoch, index, "replacement", attempt)
+            yield candidates[(place + 1 + drawn % num_others) % len(candidates)]
+
+    def _why_none(self, reasons: list[str]) -> str:
+        where = " of its batch" if self._replace_within_batch else ""
+        if not reasons:
+            return f"There is no other sample{where} to take its place."
+        return (
+            f"{len(reasons)} other samples{where} were tried in its place, and none could be loaded; the last one: "
+            f"{reasons[-1]}"
+        )
 
 
 def _is_about_a_sample(error: Exception) -> bool:
@@ -124,14 +158,29 @@ class Failure(NamedTuple):
     trace: str
 
 
+class DealtBatch(NamedTuple):
+    """A batch as one process gets it.
+
+    Attributes:
+        batch: what the dataset and ``collate_fn`` made.
+        num_samples: samples of the global micro-batch, over all processes; batches where positions are batches.
+        num_own: how many of them are this process's own. 0: the batch repeats what another process has, because all
+            must make the same number of forward passes, and must not count.
+    """
+
+    batch: Any
+    num_samples: int
+    num_own: int
+
+
 class Loaded(NamedTuple):
     """What a worker sends. A named tuple, because PyTorch pins the memory of tensors inside."""
 
-    batch: Any
+    dealt: DealtBatch
     bad: list[BadSample]
     failure: Failure | None
 
-    def unpacked(self, bad_samples: BadSamples | None = None) -> Any:
+    def unpacked(self, bad_samples: BadSamples | None = None) -> DealtBatch:
         """The batch, now that it is handed out; its bad samples are counted.
 
         Raises:
@@ -142,7 +191,7 @@ class Loaded(NamedTuple):
         for sample in self.bad:
             assert bad_samples is not None
             bad_samples.add(sample)
-        return self.batch
+        return self.dealt
 
 
 def _failure(error: AudioZENError) -> Failure:

@@ -78,12 +78,16 @@ def _detach(logger: logging.Logger, handler: logging.Handler) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what ``sys.stderr`` is at that moment, so that lines go above a bar."""
+    """Writes to what ``sys.stderr`` is at that moment, so that lines go above a bar.
+
+    Records with the attribute ``told_elsewhere`` are for the file alone: another process writes them to its stderr.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.set_name(_CONSOLE)
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self.addFilter(lambda record: not getattr(record, "told_elsewhere", False))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -17,8 +17,9 @@ import logging
 import math
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,13 @@ from audiozen.data.loader import TrainingLoader
 from audiozen.data.workers import dead_workers_told
 from audiozen.engine import Engine
 from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
+from audiozen.processes.watch import Place
+from audiozen.trainer.agreement import NO_WISHES, Agreement, Wishes
 from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
-from audiozen.trainer.epoch_output import EpochOutput, check_losses, means
+from audiozen.trainer.epoch_output import EpochOutput, average_scalars, check_losses, means
 from audiozen.trainer.evaluation import (
     BatchOutput,
     as_dataloaders,
@@ -52,6 +55,7 @@ from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_
 from audiozen.trainer.run_identity import (
     Identity,
     run_identity,
+    samples_of_step,
     take_over_settings,
 )
 from audiozen.trainer.run_lock import run_lock
@@ -144,8 +148,9 @@ class BaseTrainer:
             config = build_settings(TrainerConfig, config or {}, source="the trainer's config")
         self.config = config
         self.engine = Engine(config)
-        self.device, self.rank = self.engine.device, self.engine.rank
-        self.world_size, self.is_main_process = self.engine.world_size, self.engine.is_main_process
+        self.device, self.group = self.engine.device, self.engine.group
+        self.rank, self.world_size = self.group.rank, self.group.world_size
+        self.is_main_process = self.group.is_main
 
         self.model: Any = model
         self.modules: dict[str, nn.Module] = named(model)
@@ -178,16 +183,18 @@ class BaseTrainer:
             else ExponentialAveraging(self.modules, config.ema_decay)
         )
         self.registered: dict[str, Any] = {}
-        self.guard = FiniteGuard(self.engine, config, self._named_modules())
+        self.guard = FiniteGuard(self.engine, config, self._with_loss_function(self.modules))
         self.score_followers = ScoreFollowers(self.lr_schedulers, self.optimizers)
         self.end = EndOfTraining(config)
         self.save_due = Due(config.save_interval)
         self.validation_due = Due(config.validation_interval)
         self.stop_signals = StopSignals()
+        self.agreement = Agreement(self.group)
         self.grad_norm: Tensor | float = 0.0
         self.learning_rates: dict[str, float] = {}
         self.latest_losses: Callable[[], dict[str, float]] = dict
         self.stage = "train"
+        self.phase = "the start"
         self.batch_idx = 0
         self.datasets: list[str] = []
         self.validation_dataloaders: list[Any] = []
@@ -197,6 +204,8 @@ class BaseTrainer:
         self.unrecorded: CheckpointError | None = None
         self.bad_samples = BadSamples()
         self._wrapped: dict[str, nn.Module] = {}
+        self._share = 1.0
+        self._num_own, self._num_micro_batches = 1, 1
         self._loaded: Moment | None = None
         if acoustics is not None:
             self._adopt(acoustics)
@@ -240,7 +249,8 @@ class BaseTrainer:
         """Called after the last step of an epoch, on every process. By default, logs the mean of each scalar.
 
         Args:
-            training_epoch_output: what ``training_step`` returned for each micro-batch, as floats or dicts of floats.
+            training_epoch_output: what ``training_step`` returned for each micro-batch, as floats or dicts of floats;
+                with several processes, the means over the samples of all of them.
         """
         for name, value in means(training_epoch_output).items():
             self.log(name, value)
@@ -316,19 +326,23 @@ class BaseTrainer:
         if self.state.epoch_is_finished:
             self.training_epoch_output.clear()
         self.state.start_epoch()
-        for module in self.modules.values():
+        for module in self._wrapped.values():
             module.train()
 
     def updates(self, loader: TrainingLoader) -> Iterator[list[MicroBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
         state, group_size = self.state, self.config.gradient_accumulation_steps
         groups = group_micro_batches(loader, state.epoch, state.position, group_size)
+        if loader.inexact is not None and self.world_size > 1:
+            groups = self._equally_many(groups)
         following = next(groups, None)
-        if following is None:
+        if following is None and state.position == 0:
             raise TrainingError(
                 f"the train dataloader gave no batch in epoch {state.epoch}; is the dataset empty, or "
                 "smaller than a batch with drop_last?"
             )
+        # Where drop_last leaves no batch for the processes that there are now, the epoch is over.
+        state.epoch_is_finished = following is None
         first = count_steps(state.position, loader, group_size)
         total = None
         if loader.num_positions is not None:
@@ -342,22 +356,42 @@ class BaseTrainer:
                 yield group
                 progress.advance(1, self.latest_losses)
 
+    def _equally_many(self, groups: Iterator[list[MicroBatch]]) -> Iterator[list[MicroBatch]]:
+        """As many groups as the process has that has the fewest: nobody can make a step alone."""
+        group = next(groups, None)
+        while not self.group.any(group is None, "whether all have a batch"):
+            assert group is not None
+            yield group
+            group = next(groups, None)
+        if group is not None:
+            logger.error(
+                "process %d has batches left in epoch %d that are not trained on, as another process has none",
+                self.rank,
+                self.state.epoch,
+            )
+
     def update(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
         # What a step draws depends on nothing else, so that a checkpoint holds no generator of any process.
         seed_process(self.config.seed, "step", self.state.step, self.rank, device=self.device)
+        self.phase = "training_step"
         self.zero_grad()
         num_samples = sum(micro_batch.num_samples for micro_batch in micro_batches)
+        self._num_own = sum(micro_batch.num_own for micro_batch in micro_batches)
+        self._num_micro_batches = len(micro_batches)
         for micro_batch in micro_batches:
             is_last = micro_batch is micro_batches[-1]
-            with self.engine.forward_context(self._wrapped.values(), is_last=is_last):
+            with self.engine.strategy.forward_context(is_last=is_last):
                 loss = self._forward(micro_batch)
                 if self.automatic_optimization:
                     self.backward(loss * (micro_batch.num_samples / num_samples))
         if self.automatic_optimization:
             self._clip_step_schedule(list(self.optimizers.values()))
         self.averaging.update()
-        self.latest_losses = partial(self.training_epoch_output.latest, len(micro_batches))
+        if (
+            self.world_size == 1
+        ):  # several processes show what was logged: the losses of all of them
+            self.latest_losses = partial(self.training_epoch_output.latest, len(micro_batches))
         self.state.step += 1
         self.state.position += num_samples
         self.state.epoch_is_finished = self.is_last_step_of_epoch
@@ -367,19 +401,23 @@ class BaseTrainer:
         if self.state.step % self.config.log_interval == 0:
             self._log_losses()
         if not self.state.epoch_is_finished and not self.is_finished():
-            validates = self.validation_due.after_step(self.state)
-            saves = self.save_due.after_step(self.state)
+            wishes = self._meet() if self.agreement.is_due(self.state.step) else NO_WISHES
+            validates = self.validation_due.after_step(self.state, by_clock=wishes.validate)
+            saves = self.save_due.after_step(self.state, by_clock=wishes.save)
             self.save_and_validate(saves=saves, validates=validates)
-            self._stop_if_asked()
+            if wishes.stop or saves or validates:
+                self._stop_if_asked()
 
     def after_epoch(self) -> None:
         """Save, validate and stop where that is due; at the end of training everything is."""
         if self.state.epoch_is_finished and self.config.lr_scheduler_interval == "epoch":
             for scheduler in self._timed_schedulers():
                 scheduler.step()
-        validates = self.validation_due.after_epoch(self.state) or self.is_finished()
-        saves = self.save_due.after_epoch(self.state) or self.is_finished()
-        self.save_and_validate(saves=saves, validates=validates)
+        wishes = self._meet()
+        validates = self.validation_due.after_epoch(self.state, by_clock=wishes.validate)
+        saves = self.save_due.after_epoch(self.state, by_clock=wishes.save)
+        is_finished = self.is_finished()
+        self.save_and_validate(saves=saves or is_finished, validates=validates or is_finished)
         self._stop_if_asked()
 
     def save_and_validate(self, *, saves: bool, validates: bool) -> None:
@@ -464,20 +502,34 @@ class BaseTrainer:
         dataloaders = as_dataloaders(dataloaders)
         with self._evaluating(stage, dataloaders, ckpt_path) as progress:
 
-            def counted_step(batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
-                self.batch_idx = batch_idx
-                return with_dataloader_idx(step)(batch, batch_idx, dataloader_idx)
+            def noted_step(batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
+                self.phase, self.batch_idx = step.__name__, batch_idx
+                with self.session.noting() as notes:
+                    value = with_dataloader_idx(step)(batch, batch_idx, dataloader_idx)
+                return value, notes
 
-            def after_batch() -> None:
+            def goes_on() -> bool:
                 progress.advance(1)
-                if self.world_size == 1:  # several processes have different numbers of batches
-                    self._stop_if_asked()
+                return not (self.stop_signals.received or self.group.stop_requested)
 
-            outputs = run_step(counted_step, dataloaders, self.engine, seed=self.config.seed)
-            collected = collect(outputs, len(dataloaders), self.engine, after_batch)
-            score = epoch_end(collected) if self.is_main_process else None
-            self.session.write(step=self.weights.step, epoch=self.weights.epoch, again=True)
-        return self._check_score(self.engine.broadcast(score), epoch_end)
+            outputs = run_step(noted_step, dataloaders, self.engine, seed=self.config.seed)
+            collected = collect(outputs, len(dataloaders), self.group, goes_on)
+            score = None
+            if self.is_main_process and collected is not None:
+                score = self._score_of(collected, epoch_end)
+            score = self.group.broadcast(score, f"the score of {epoch_end.__name__}")
+        if score is None:  # a signal arrived in the course of it
+            self._stop()
+        return score
+
+    def _score_of(self, collected: list[list[Any]], epoch_end: Any) -> float:
+        """Log what the steps have logged, wherever they ran, and call the hook."""
+        self.phase = epoch_end.__name__
+        for _, notes in chain(*collected):
+            self.session.log_notes(notes)
+        score = epoch_end([[value for value, _ in outputs] for outputs in collected])
+        self.session.write(step=self.weights.step, epoch=self.weights.epoch, again=True)
+        return self._check_score(score, epoch_end)
 
     @contextmanager
     def _evaluating(
@@ -486,11 +538,13 @@ class BaseTrainer:
         """Bare models in eval mode, without gradients; afterwards everything but the weights is as it was."""
         before = self.stage, self.model, self.datasets
         with ExitStack() as stack:
+            stack.enter_context(self.group.watched(self._where, lambda: self.stop_signals.received))
             stack.enter_context(self.session.opened())
             stack.enter_context(dead_workers_told())
             if ckpt_path is None:
                 stack.enter_context(self.averaging.applied())
-            else:
+            stack.enter_context(self.engine.strategy.published())
+            if ckpt_path is not None:
                 self.load_checkpoint(ckpt_path)
             stack.enter_context(torch.no_grad())
             stack.enter_context(preserved_generators(self.device))
@@ -512,7 +566,12 @@ class BaseTrainer:
             optimizer.zero_grad()
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, scaled where the precision asks for it."""
+        """Add the gradients of ``loss``, which is a mean over the samples of the batch.
+
+        It is scaled where the precision asks for it, and so that each sample of all processes weighs the same.
+        """
+        if self._share != 1:
+            loss = loss * self._share
         self.guard.add_loss(loss)
         self.engine.backward(loss)
 
@@ -540,10 +599,12 @@ class BaseTrainer:
 
     def _forward(self, micro_batch: MicroBatch) -> Tensor:
         batch = self.engine.to_device(micro_batch.batch)
+        # The strategies average gradients over the processes, whose shares may differ by a sample.
+        self._share = micro_batch.num_own * self.world_size / micro_batch.num_samples
         with self.engine.autocast():
             output = self.training_step(batch, micro_batch.batch_idx)
         losses = check_losses(output)
-        self.training_epoch_output.append(output)
+        self.training_epoch_output.append(output, micro_batch.num_own)
         return losses["loss"]
 
     # ---- logging -------------------------------------------------------------------------------------
@@ -575,25 +636,29 @@ class BaseTrainer:
             sample_rate: in Hz.
         """
         if self.batch_idx < self.config.num_audio_samples:
-            key = f"{self.stage}/{name}"
-            step = self.weights.step
-            self.tracker.log_audio(key, waveform, sample_rate, step=step)
-            self.tracker.log_spectrogram(key, waveform, sample_rate, step=step)
+            self.session.log_sound(f"{self.stage}/{name}", waveform, sample_rate, self.weights.step)
 
     def _log_losses(self) -> None:
         self.guard.check()
-        scalars = {**self.latest_losses(), "grad_norm": self.grad_norm}
+        losses = self.training_epoch_output.latest(self._num_micro_batches)
+        mine = self.session.take_kept() | {f"train/{name}": loss for name, loss in losses.items()}
+        averaged = average_scalars(self.group, mine, self._num_own)
+        if self.world_size > 1:
+            shown = {name: averaged[f"train/{name}"] for name in losses}
+            self.latest_losses = lambda: shown
+        scalars: dict[str, Tensor | float] = {"grad_norm": self.grad_norm}
         if self.config.on_nonfinite == "skip":
             scalars["num_skipped_steps"] = self.guard.num_skipped_steps
         for name, learning_rate in self.learning_rates.items():
             scalars[f"lr_{name}" if name else "lr"] = learning_rate
-        for name, value in scalars.items():
-            self.session.keep(f"train/{name}", value)
+        for key, value in (averaged | {f"train/{name}": v for name, v in scalars.items()}).items():
+            self.session.keep(key, value)
         self.session.write(step=self.state.step, epoch=self.state.epoch)
 
     def _call_training_epoch_end(self) -> None:
         self.guard.check()
-        self.stage = "train_epoch"
+        self.training_epoch_output.merge(self.group)
+        self.stage, self.phase = "train_epoch", "training_epoch_end"
         self.training_epoch_end(self.training_epoch_output.floats())
         self.session.write(step=self.state.step, epoch=self.state.epoch)
         self.stage = "train"
@@ -624,21 +689,31 @@ class BaseTrainer:
         When one before is still being written, that is waited for. See :meth:`require_saved`.
         """
         self.guard.check()
+        self.phase = "saving"
         self.state.saved_step = self.state.step
-        if self.is_main_process:
-            self._list_bad_samples()
-            self.saving.wait()
-            self.saving.start(partial(self._write, self._stage()))
-        self.engine.wait_for_everyone()
+        self.training_epoch_output.merge(self.group)
+        self._list_bad_samples()
+        self.saving.wait()
+        staged = self._stage()
+        if staged is not None:
+            self.saving.start(partial(self._write, staged))
 
     def _list_bad_samples(self) -> None:
-        if len(self.bad_samples):
+        for samples in self.group.gather(list(self.bad_samples), "samples that are bad"):
+            for sample in samples:
+                self.bad_samples.add(sample)
+        if len(self.bad_samples) and self.is_main_process:
             with self._told_in_training("bad_samples.csv"):
                 self.bad_samples.write(self.exp_dir / "bad_samples.csv")
 
-    def _stage(self) -> StagedCheckpoint:
-        training_state = {**take_snapshot(self._parts()), IDENTITY: self.identity}
-        with self.averaging.applied():
+    def _stage(self) -> StagedCheckpoint | None:
+        """Everything in memory that is kept; on the main process, while the others give it their parts."""
+        strategy = self.engine.strategy
+        snapshot = {**take_snapshot(self._parts()), IDENTITY: self.identity}
+        training_state = strategy.whole(snapshot, keep=self.is_main_process)
+        with self.averaging.applied(), strategy.published():
+            if not self.is_main_process:
+                return None
             return self.store.stage(
                 self.state.checkpoint_name,
                 epoch=self.state.epoch,
@@ -657,9 +732,10 @@ class BaseTrainer:
 
     def _is_saved(self) -> bool:
         """Wait for the checkpoint that is being written, and try once more if it failed; the same on every process."""
-        if not self.engine.broadcast(self.saving.succeeded()):
+        label = "whether the checkpoint is on the disk"
+        if not self.group.broadcast(self.saving.succeeded(), label):
             self.save_checkpoint()
-        return self.engine.broadcast(self.saving.succeeded())
+        return self.group.broadcast(self.saving.succeeded(), label)
 
     def require_saved(self) -> None:
         """Return when the weights as they are now, and everything to go on from them, are on the disk.
@@ -690,7 +766,10 @@ class BaseTrainer:
         Raises:
             CheckpointError: it is missing, damaged, or of another model; the text says which tensors differ.
         """
-        path = self.store.find(ckpt_path)
+        path = self.group.broadcast(
+            self.store.find(ckpt_path) if self.is_main_process else Path(),
+            "which checkpoint to load",
+        )
         moment = self.store.read_moment(path)
         weights = self.store.load_models(path)
         if problems := misfits(self.modules, weights):
@@ -714,7 +793,9 @@ class BaseTrainer:
                 is not set. The text lists the differences.
             CheckpointError: every checkpoint is damaged.
         """
-        path = self.engine.broadcast(self.store.newest_good() if self.is_main_process else None)
+        path = self.group.broadcast(
+            self.store.newest_good() if self.is_main_process else None, "which checkpoint to resume"
+        )
         if path is None:
             logger.info(
                 "nothing to resume in %s: starting from the beginning", self.checkpoints_dir
@@ -725,11 +806,22 @@ class BaseTrainer:
         if changes and not self.allow_changes:
             raise saved.refusal(changes)
         saved.give_back(self.modules, parts, self._outcome_parts(), exactly=not changes)
+        self._tell_samples_of_step(samples_of_step(saved.identity))
         if changes:
             self._adapt(saved, changes)
         self.tracker.rewind(self.state.step)
         self._settle_links(path.name)
         logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
+
+    def _tell_samples_of_step(self, before: int | None) -> None:
+        now = samples_of_step(self.identity)
+        if None not in (before, now) and before != now:
+            logger.warning(
+                "a step was of %d samples and is of %d from here on, as there are %d processes now",
+                before,
+                now,
+                self.world_size,
+            )
 
     def _adapt(self, saved: SavedRun, changes: list[str]) -> None:
         """Go on with what has changed since the checkpoint as it is in this run."""
@@ -757,7 +849,7 @@ class BaseTrainer:
         problems = (
             self.store.verify(self.store.root / best) if best and self.is_main_process else []
         )
-        if problems := self.engine.broadcast(problems):
+        if problems := self.group.broadcast(problems, "whether the best checkpoint is whole"):
             logger.error(
                 "the best checkpoint, %s, is lost: %s. The next one that is validated is taken for the best",
                 best,
@@ -805,10 +897,10 @@ class BaseTrainer:
         """Whether there is nothing left to train."""
         return self.end.reached(self.state)
 
-    def _named_modules(self) -> dict[str, nn.Module]:
+    def _with_loss_function(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
         """Everything that may have weights."""
         loss = self.loss_function
-        return self.modules | ({"loss_function": loss} if isinstance(loss, nn.Module) else {})
+        return modules | ({"loss_function": loss} if isinstance(loss, nn.Module) else {})
 
     def _description(
         self, loader: TrainingLoader, group: Sequence[MicroBatch]
@@ -845,17 +937,18 @@ class BaseTrainer:
         self, train_dataloader: Any, validation_dataloaders: Any
     ) -> Iterator[TrainingLoader]:
         """The model wrapped for training, messages shown, signals caught; resumed where that was asked for."""
-        self.validation_dataloaders = as_dataloaders(validation_dataloaders)
-        self._check_request()
-        loader = TrainingLoader(
-            train_dataloader,
-            seed=self.config.seed,
-            rank=self.rank,
-            world_size=self.world_size,
-            on_bad_sample=self.config.on_bad_sample,
-        )
-        self.bad_samples = loader.bad_samples
         with ExitStack() as stack:
+            stack.enter_context(self.group.watched(self._where, lambda: self.stop_signals.received))
+            self.validation_dataloaders = as_dataloaders(validation_dataloaders)
+            self._check_request()
+            loader = TrainingLoader(
+                train_dataloader,
+                seed=self.config.seed,
+                rank=self.rank,
+                world_size=self.world_size,
+                on_bad_sample=self.config.on_bad_sample,
+            )
+            self.bad_samples = loader.bad_samples
             stack.enter_context(self._alone())
             stack.enter_context(self.session.opened())
             stack.enter_context(self.stop_signals)
@@ -878,8 +971,7 @@ class BaseTrainer:
             if self.is_main_process:
                 self.write_record()
             self._loaded = None
-            self._wrapped = {k: self.engine.prepare(m) for k, m in self.modules.items()}
-            self.model = unnamed(self._wrapped)
+            stack.enter_context(self._prepared())
             try:
                 if self.state.validation_is_pending and self.validation_dataloaders:
                     self.validate_checkpoint()
@@ -892,7 +984,33 @@ class BaseTrainer:
                 ):  # it was done, but with nothing on the disk that it is of
                     self.validate_checkpoint()
             finally:
-                self.model, self._wrapped = unnamed(self.modules), {}
+                self.phase = "the end"
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """The model as training calls it; afterwards it is again what it was."""
+        strategy = self.engine.strategy
+        self._wrapped = self.engine.prepare(self.modules, self.optimizers)
+        self._follow(strategy.trained)
+        self.model = unnamed(self._wrapped)
+        try:
+            yield
+            strategy.leave()
+            self._follow(self.modules)
+        except BaseException:
+            strategy.abandon()
+            raise
+        finally:
+            self.model, self._wrapped = unnamed(self.modules), {}
+
+    def _follow(self, modules: dict[str, nn.Module]) -> None:
+        """Let everything that has to do with weights look at these."""
+        self.averaging.follow(modules)
+        self.guard.modules = self._with_loss_function(modules)
+
+    def _where(self) -> Place:
+        """What this process is doing; asked for by the watch, in its thread."""
+        return Place(self.phase, self.state.epoch, self.state.step, self.batch_idx)
 
     def _alone(self) -> AbstractContextManager[None]:
         """No other run in this experiment's folder."""
@@ -936,14 +1054,26 @@ class BaseTrainer:
                 "folder, or delete them"
             )
 
+    def _meet(self) -> Wishes:
+        """What any process has reason to do."""
+        wishes = Wishes(
+            stop=self.stop_signals.received is not None,
+            save=self.save_due.by_clock(),
+            validate=self.validation_due.by_clock(),
+        )
+        return self.agreement.meet(wishes, self.state.step, self.grad_norm)
+
     def _stop_if_asked(self) -> None:
-        if self.engine.any(self.stop_signals.received is not None):
-            self.require_saved()
-            raise Preempted(
-                f"stopped by {self.stop_signals.received or 'a signal to another process'} at epoch "
-                f"{self.state.epoch}, step {self.state.step}; everything is saved in "
-                f"{self.checkpoints_dir}: resume to go on"
-            )
+        if self._meet().stop:
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        self.require_saved()
+        who = self.stop_signals.received or self.group.stop_requested
+        raise Preempted(
+            f"stopped by {who or 'a signal to another process'} at epoch {self.state.epoch}, step {self.state.step}; "
+            f"everything is saved in {self.checkpoints_dir}: resume to go on"
+        )
 
     @contextmanager
     def _told_in_training(self, what: str) -> Iterator[None]:

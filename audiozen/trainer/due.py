@@ -27,15 +27,22 @@ class Due:
         self.clock = clock
         self.last_time = clock()
 
-    def after_step(self, state: TrainerState) -> bool:
-        """Whether it is due at this step. By the clock, it counts from the last time that this was true."""
-        by_steps = self.steps is not None and state.step % self.steps == 0
-        by_clock = self.minutes is not None and self.clock() - self.last_time >= 60 * self.minutes
+    def by_clock(self) -> bool:
+        """Whether the minutes have passed since it was last due by the clock."""
+        return self.minutes is not None and self.clock() - self.last_time >= 60 * self.minutes
+
+    def after_step(self, state: TrainerState, *, by_clock: bool) -> bool:
+        """Whether it is due at this step.
+
+        Args:
+            state: where the run stands.
+            by_clock: whether it is due by the clock, as all processes have agreed. The minutes then begin anew.
+        """
         if by_clock:
             self.last_time = self.clock()
-        return by_steps or by_clock
+        return by_clock or (self.steps is not None and state.step % self.steps == 0)
 
-    def after_epoch(self, state: TrainerState) -> bool:
+    def after_epoch(self, state: TrainerState, *, by_clock: bool) -> bool:
         """Whether it is due at the end of this epoch."""
         by_epochs = self.epochs is not None and state.epoch % self.epochs == 0
-        return by_epochs or self.after_step(state)
+        return self.after_step(state, by_clock=by_clock) or by_epochs

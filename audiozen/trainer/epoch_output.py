@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,7 +13,11 @@ from torch import Tensor
 
 from audiozen.errors import TrainingError
 
+if TYPE_CHECKING:
+    from audiozen.processes.group import Group
+
 Losses = dict[str, Tensor]
+Entry: TypeAlias = "float | dict[str, float]"
 Layout: TypeAlias = tuple[str, ...] | None  # names of an entry's scalars; None: a bare number
 
 BLOCK_SIZE = 1024
@@ -61,7 +66,9 @@ class EpochOutput:
     """One entry per micro-batch: a float, or a dict of floats, just as the step returned them.
 
     Scalars stay on the device until they are asked for, or until a block of them is fetched in one transfer; so
-    nothing waits for the device in a step. Those that were fetched take 8 bytes each, and 4 per entry.
+    nothing waits for the device in a step. Those that were fetched take 8 bytes each, and 12 per entry.
+
+    Each process has the entries of its own share of each micro-batch, until :meth:`merge`.
     """
 
     def __init__(self) -> None:
@@ -73,26 +80,81 @@ class EpochOutput:
         self._values = array("d")  # scalars of all entries, one entry after the other
         self._entries = array("i")  # for each entry, which of the layouts it has
         self._layouts: dict[Layout, int] = {}
+        self._weights = array("d")  # of those entries that are not merged, which are the last ones
+        self._num_merged_values = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, output: Tensor | Mapping[str, Tensor | float]) -> None:
-        """Take note of what one training_step returned."""
+    def append(self, output: Tensor | Mapping[str, Tensor | float], weight: float = 1.0) -> None:
+        """Take note of what one training_step returned.
+
+        Args:
+            output: a scalar, or several by name.
+            weight: samples that it is of; 0 where it counts for nothing.
+        """
         is_bare = isinstance(output, Tensor)
         layout = None if is_bare else tuple(output)
         self._entries.append(self._layouts.setdefault(layout, len(self._layouts)))
+        self._weights.append(weight)
         self._pending += map(_copy, [output] if is_bare else output.values())
         if len(self._pending) >= BLOCK_SIZE:
             self._fetch()
 
-    def floats(self) -> list[float | dict[str, float]]:
+    def floats(self) -> list[Entry]:
         """All entries as Python floats; what is still on the device comes over in one transfer."""
         return self._last(len(self))
 
     def latest(self, num_micro_batches: int = 1) -> dict[str, float]:
-        """Mean of each scalar over the last micro-batches; waits for the device."""
-        return means(self._last(num_micro_batches))
+        """Mean of each scalar over the samples of the last micro-batches, not merged yet; waits for the device."""
+        weights = self._weights[-num_micro_batches:].tolist()
+        return weighted_means(self._last(num_micro_batches), weights)
+
+    def merge(self, group: Group) -> None:
+        """Let each entry be that of the whole micro-batch: the mean over the samples of all processes.
+
+        To be called by all of them at the same time. Without it, :meth:`floats` and :meth:`state_dict` tell of this
+        process's share alone.
+
+        Raises:
+            TrainingError: processes have different numbers of entries.
+        """
+        self._fetch()
+        is_new = group.world_size > 1 and group.any(bool(self._weights), "the losses of the epoch")
+        if is_new and not self._merge_columns(group):
+            self._merge_one_by_one(group)
+        self._num_merged_values, self._weights = len(self._values), array("d")
+
+    def _merge_columns(self, group: Group) -> bool:
+        """False where the processes have not the same scalars."""
+        entries = self._entries[len(self) - len(self._weights) :]
+        sizes = [1 if names is None else len(names) for names in self._layouts]
+        weights = np.repeat(np.array(self._weights), np.array(sizes)[np.array(entries)])
+        merged = average(
+            group,
+            (list(self._layouts), entries.tobytes()),
+            np.array(self._values[self._num_merged_values :]),
+            weights,
+        )
+        if merged is None:
+            return False
+        self._values[self._num_merged_values :] = array("d", merged.tolist())
+        return True
+
+    def _merge_one_by_one(self, group: Group) -> None:
+        mine = list(zip(self._last(len(self._weights)), self._weights))
+        everyone = group.all_gather(mine, "the losses of the epoch")
+        if len({len(entries) for entries in everyone}) > 1:
+            counts = ", ".join(str(len(entries)) for entries in everyone)
+            raise TrainingError(
+                f"processes have made different numbers of micro-batches since the last merge: {counts}"
+            )
+        del self._entries[len(self) - len(mine) :], self._values[self._num_merged_values :]
+        for entries in zip(*everyone):
+            merged = weighted_means(*map(list, zip(*entries)))
+            is_bare = all(isinstance(entry, float) for entry, _ in entries)
+            self.append(torch.tensor(merged["loss"], dtype=torch.float64) if is_bare else merged)
+        self._fetch()
 
     def state_dict(self) -> dict[str, Any]:
         """All entries, as two tensors and the few layouts that they have."""
@@ -110,12 +172,13 @@ class EpochOutput:
         self.clear()
         self._values, self._entries = array("d", values), array("i", entries)
         self._layouts = {layout: number for number, layout in enumerate(layouts)}
+        self._num_merged_values = len(self._values)
 
     def _fetch(self) -> None:
         self._values.extend(fetch(self._pending))
         self._pending.clear()
 
-    def _last(self, num_entries: int) -> list[float | dict[str, float]]:
+    def _last(self, num_entries: int) -> list[Entry]:
         self._fetch()
         layouts = list(self._layouts)
         first = max(0, len(self) - num_entries)
@@ -149,10 +212,55 @@ def fetch(scalars: list[float | Tensor]) -> list[float]:
     return values
 
 
-def means(entries: list[float | dict[str, float]]) -> dict[str, float]:
+def means(entries: Sequence[Entry]) -> dict[str, float]:
     """Mean of each scalar over the entries that have it; a bare float is called ``loss``."""
-    columns: dict[str, list[float]] = {}
-    for entry in entries:
+    return weighted_means(entries, [1.0] * len(entries))
+
+
+def weighted_means(entries: Sequence[Entry], weights: Sequence[float]) -> dict[str, float]:
+    """Mean of each scalar over the entries that have it, of which those without weight count only where all are so."""
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for entry, weight in zip(entries, weights):
         for name, value in (entry if isinstance(entry, dict) else {"loss": entry}).items():
-            columns.setdefault(name, []).append(value)
-    return {name: sum(column) / len(column) for name, column in columns.items()}
+            columns.setdefault(name, []).append((value, weight))
+    return {name: _weighted_mean(column) for name, column in columns.items()}
+
+
+def _weighted_mean(column: list[tuple[float, float]]) -> float:
+    weights = {weight for _, weight in column}
+    if len(weights) == 1:  # also of a single value, which stays what it is
+        return sum(value for value, _ in column) / len(column)
+    total = sum(weight for _, weight in column)
+    return sum(value * weight for value, weight in column if weight) / total
+
+
+def average(
+    group: Group, layout: object, values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | None:
+    """Mean of each value over all processes, weighted; None where they have not the same values.
+
+    Args:
+        group: the processes; all of them call this at the same time.
+        layout: says what the values are; its ``repr`` is compared.
+        values: of this process, shape ``(num_values,)``.
+        weights: of them, of the same shape. Each value has a weight on at least one process.
+    """
+    label = "the losses of all processes"
+    if not group.all_equal([len(values), zlib.crc32(repr(layout).encode())], label):
+        return None
+    weighted = np.multiply(values, weights, where=weights > 0, out=np.zeros_like(values))
+    total, weight = group.sum(torch.from_numpy(np.stack([weighted, weights])), label).numpy()
+    mean: np.ndarray[Any, Any] = total / weight
+    return mean
+
+
+def average_scalars(group: Group, scalars: Mapping[str, float], weight: float) -> dict[str, float]:
+    """Mean of each scalar over the processes that have it, weighted by their samples."""
+    if group.world_size == 1:
+        return dict(scalars)
+    values = np.array(list(scalars.values()))
+    merged = average(group, list(scalars), values, np.full(len(values), weight))
+    if merged is not None:
+        return dict(zip(scalars, merged.tolist()))
+    everyone = group.all_gather((dict(scalars), weight), "the losses of all processes")
+    return weighted_means(*map(list, zip(*everyone)))

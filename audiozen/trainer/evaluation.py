@@ -7,9 +7,11 @@ nothing is padded.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from audiozen.data.loader import EvaluationLoader
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from audiozen.engine import Engine
+    from audiozen.processes.group import Group
 
 Step = Callable[..., Any]
-OnBatch = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class BatchOutput:
 
 def run_step(
     step: Step, dataloaders: Sequence[Any], engine: Engine, *, seed: int
-) -> Iterator[BatchOutput]:
+) -> Generator[BatchOutput]:
     """Call ``step(batch, batch_idx[, dataloader_idx])`` for each batch that falls to this process.
 
     Args:
@@ -56,8 +58,9 @@ def run_step(
     """
     call = with_dataloader_idx(step)
     for dataloader_idx, dataloader in enumerate(dataloaders):
+        group = engine.group
         loader = EvaluationLoader(
-            dataloader, seed=seed, rank=engine.rank, world_size=engine.world_size
+            dataloader, seed=seed, rank=group.rank, world_size=group.world_size
         )
         for batch_idx, batch in loader:
             # Each batch on its own, so that what a hook draws does not depend on who evaluated those before.
@@ -67,27 +70,32 @@ def run_step(
 
 
 def collect(
-    outputs: Iterator[BatchOutput], num_dataloaders: int, engine: Engine, on_batch: OnBatch
-) -> list[list[Any]]:
-    """All outputs in dataset order, on the CPU, on every process.
+    outputs: Generator[BatchOutput], num_dataloaders: int, group: Group, goes_on: Callable[[], bool]
+) -> list[list[Any]] | None:
+    """All outputs in dataset order, on the CPU, on the main process; nothing on the others.
 
     Args:
         outputs: those of this process.
         num_dataloaders: how many lists to return.
-        engine: gives the processes.
-        on_batch: called after each batch.
+        group: the processes; all of them call this.
+        goes_on: called after each batch; False ends the evaluation here, and so the whole of it.
 
     Returns:
-        One list per dataloader, each with one entry per batch.
+        One list per dataloader, each with one entry per batch; None where a process ended before its last batch.
     """
-    mine = []
-    for output in outputs:
-        mine.append((output.dataloader_idx, output.batch_idx, move_tensors(output.value, "cpu")))
-        on_batch()
-    everything = [entry for process in engine.gather(mine) for entry in process]
-    everything.sort(key=lambda entry: entry[:2])
+    mine, is_whole = [], True
+    with closing(outputs):
+        for output in outputs:
+            value = move_tensors(output.value, "cpu")
+            mine.append((output.dataloader_idx, output.batch_idx, value))
+            if not goes_on():
+                is_whole = False
+                break
+    gathered = group.gather((is_whole, mine), "the outputs of an evaluation")
+    if not all(whole for whole, _ in gathered):
+        return None
     collected: list[list[Any]] = [[] for _ in range(num_dataloaders)]
-    for dataloader_idx, _, value in everything:
+    for dataloader_idx, _, value in sorted(chain(*(m for _, m in gathered)), key=itemgetter(0, 1)):
         collected[dataloader_idx].append(value)
     return collected
 

@@ -129,7 +129,7 @@ class FiniteGuard:
         """Take note of an update; 1 where it is to be dropped, and 0 or None where it is not."""
         skips = self.config.on_nonfinite == "skip"
         norm = self._zero if self.engine.scaler.is_enabled() else gradients.norm
-        loss = self.engine.sum(self._loss) if skips else self._loss
+        loss = self.engine.group.sum(self._loss, "the loss") if skips else self._loss
         update = _Update(self._describe_step, loss, norm, gradients)
         self._steps[-1].append(update)
         return is_not_finite(update) if skips else None
@@ -163,8 +163,9 @@ class FiniteGuard:
         bad = next(
             ((n, self._describe(step)) for n, step in enumerate(self._judged()) if step), None
         )
-        found = [one for one in self.engine.gather(bad) if one]
-        if found:
+        group, label = self.engine.group, "whether all losses and gradients are finite"
+        if group.any(bad is not None, label):
+            found = [one for one in group.all_gather(bad, label) if one]
             raise TrainingError(
                 f"{min(found)[1]}; nothing was saved since. Look at these samples and at the learning rate, or set "
                 'on_nonfinite to "skip"'

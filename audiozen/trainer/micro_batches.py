@@ -17,12 +17,15 @@ class MicroBatch(NamedTuple):
     Attributes:
         batch: as the dataloader gave it.
         batch_idx: its number in the epoch, from 0.
-        num_samples: its samples, over all processes; 1 where the dataloader does not say.
+        num_samples: its samples, over all processes; batches where the dataloader counts in batches.
+        num_own: how many of them are this process's own. 0: it must not count, and is there only because all processes
+            make the same number of forward passes.
     """
 
     batch: Any
     batch_idx: int
     num_samples: int
+    num_own: int
 
 
 def group_micro_batches(
@@ -30,11 +33,8 @@ def group_micro_batches(
 ) -> Iterator[list[MicroBatch]]:
     """Groups of ``group_size`` micro-batches from ``position`` to the end of the epoch, where one may be shorter."""
     group = []
-    for batch in loader.batches(epoch, position):
-        num_samples = loader.stride
-        if loader.num_positions is not None:
-            num_samples = min(num_samples, loader.num_positions - position)
-        group.append(MicroBatch(batch, position // loader.stride, num_samples))
+    for batch, num_samples, num_own in loader.batches(epoch, position):
+        group.append(MicroBatch(batch, position // loader.stride, num_samples, num_own))
         position += num_samples
         if len(group) == group_size:
             yield group

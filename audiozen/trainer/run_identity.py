@@ -31,6 +31,10 @@ SETTINGS = (
 
 Identity = dict[str, Any]
 
+BATCH_SIZE, GLOBAL_BATCH_SIZE = "train_dataloader.batch_size", "train_dataloader.global_batch_size"
+ACCUMULATION = "trainer.gradient_accumulation_steps"
+OF_A_STEP = (BATCH_SIZE, GLOBAL_BATCH_SIZE, ACCUMULATION)
+
 
 def run_identity(
     config: TrainerConfig,
@@ -59,13 +63,35 @@ def run_identity(
 
 
 def differences(before: Identity, now: Identity) -> list[str]:
-    """One sentence for each thing that differs. What is None on one side is unknown there, and is not compared."""
+    """One sentence for each thing that differs. What is None on one side is unknown there, and is not compared.
+
+    A run may go on with another number of processes. So the three numbers that make up a step count as one: the samples
+    of a step may change with the processes, or stay the same in spite of them.
+    """
+    allowed = OF_A_STEP if step_may_differ(before, now) else ()
     changed = [
         key
         for key in {**before, **now}
         if before.get(key) != now.get(key) and None not in (before.get(key, ""), now.get(key, ""))
     ]
-    return [f"{key}: was {shown(before, key)}, is {shown(now, key)}" for key in changed]
+    return [
+        f"{key}: was {shown(before, key)}, is {shown(now, key)}"
+        for key in changed
+        if key not in allowed
+    ]
+
+
+def step_may_differ(before: Identity, now: Identity) -> bool:
+    """Whether a step is of as many samples as before, or would be with as many processes."""
+    if samples_of_step(before) == samples_of_step(now) is not None:
+        return True
+    return all(before.get(key) == now.get(key) for key in (BATCH_SIZE, ACCUMULATION))
+
+
+def samples_of_step(identity: Identity) -> int | None:
+    """Samples of one step, over all processes; None where that is not known."""
+    batch, accumulation = identity.get(GLOBAL_BATCH_SIZE), identity.get(ACCUMULATION)
+    return None if batch is None or accumulation is None else batch * accumulation
 
 
 def shown(identity: Identity, key: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from audiozen import durable_files
 from audiozen.errors import RequestError
@@ -14,10 +17,17 @@ from audiozen.tracking.tracker import Tracker
 from audiozen.trainer.epoch_output import fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from torch import Tensor
+
+
+class Note(NamedTuple):
+    """Something that is to be logged: a method of :class:`Session`, and what to call it with."""
+
+    method: str
+    arguments: tuple[Any, ...]
 
 
 class Session:
@@ -46,8 +56,10 @@ class Session:
         self.tracker = tracker or Tracker()
         self.console = console or (Console() if is_main_process else SilentConsole())
         self._opens_tracker = tracker is None and is_main_process
+        self._shows_errors_only = not is_main_process
         self._is_open = False
         self._scalars: dict[str, Tensor | float] = {}
+        self._notes: list[Note] | None = None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -66,6 +78,8 @@ class Session:
             if isinstance(self.console, Console):
                 name = f"{datetime.now(UTC):%Y%m%d_%H%M%S}.log"
                 stack.enter_context(configure_logging(self.exp_dir / "logs" / name))
+            if self._shows_errors_only:
+                stack.enter_context(errors_only())
             for folder in (self.exp_dir, self.exp_dir / "metrics", self.exp_dir / "enhanced"):
                 durable_files.sweep(folder)
             if self._opens_tracker:
@@ -84,9 +98,43 @@ class Session:
         except OSError as error:
             raise RequestError(f"{self.exp_dir} cannot be made: {error.strerror}") from error
 
+    @contextmanager
+    def noting(self) -> Iterator[list[Note]]:
+        """Within this context, what is logged is put down in a list, for :meth:`log_notes` of any process."""
+        notes: list[Note] = []
+        self._notes = notes
+        try:
+            yield notes
+        finally:
+            self._notes = None
+
+    def log_notes(self, notes: Iterable[Note]) -> None:
+        """Log what was put down."""
+        for note in notes:
+            getattr(self, note.method)(*note.arguments)
+
     def keep(self, name: str, value: Tensor | float) -> None:
         """Take note of a number, which stays where it is until it is written."""
-        self._scalars[name] = value
+        if self._notes is not None:
+            self._notes.append(Note("keep", (name, value)))
+        else:
+            self._scalars[name] = value
+
+    def take_kept(self) -> dict[str, float]:
+        """The numbers that were kept, which are now kept no longer."""
+        values = dict(zip(self._scalars, fetch(list(self._scalars.values()))))
+        self._scalars.clear()
+        return values
+
+    def log_sound(self, name: str, waveform: Any, sample_rate: int, step: int) -> None:
+        """Give the trackers a sound, and its spectrogram."""
+        if self._notes is not None:
+            # A copy, as the model may write to its buffers again.
+            sound = torch.as_tensor(waveform).detach().cpu().clone()
+            self._notes.append(Note("log_sound", (name, sound, sample_rate, step)))
+        else:
+            self.tracker.log_audio(name, waveform, sample_rate, step=step)
+            self.tracker.log_spectrogram(name, waveform, sample_rate, step=step)
 
     def write(self, *, step: int, epoch: int, again: bool = False) -> None:
         """Give the trackers what was kept, with one transfer from the device.
@@ -99,6 +147,16 @@ class Session:
         if self._scalars and again:
             self.tracker.supersede(self._scalars, step=step)
         if self._scalars:
-            values = fetch(list(self._scalars.values()))
-            self.tracker.log_scalars(dict(zip(self._scalars, values)), step=step, epoch=epoch)
-            self._scalars.clear()
+            self.tracker.log_scalars(self.take_kept(), step=step, epoch=epoch)
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Within this context, AudioZEN logs nothing but errors; what all processes have to say is said by the main one."""
+    logger = logging.getLogger("audiozen")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

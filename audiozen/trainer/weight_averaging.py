@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from audiozen.strategies.shards import is_sharded, local_part, placed_like
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -27,6 +29,9 @@ class NoAveraging:
 
     def restart(self) -> None:
         """Nothing to forget."""
+
+    def follow(self, modules: Mapping[str, nn.Module]) -> None:
+        """Nothing to keep beside other modules."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -58,25 +63,33 @@ class ExponentialAveraging(NoAveraging):
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.decay = decay
         self.num_updates = 0
-        self.parameters = {
-            f"{name}.{key}" if name else key: parameter
-            for name, module in modules.items()
-            for key, parameter in module.named_parameters()
-        }
+        self.parameters = named_parameters(modules)
         self.average = {key: value.detach().clone() for key, value in self.parameters.items()}
+
+    def follow(self, modules: Mapping[str, nn.Module]) -> None:
+        """Go on with other modules that have the same weights, sharded or whole; the averages become so too.
+
+        Collective where they are put together.
+
+        Args:
+            modules: models by the same names.
+        """
+        self.parameters = named_parameters(modules)
+        for key, parameter in self.parameters.items():
+            self.average[key] = placed_like(self.average[key], parameter)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take note of the weights after a step."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(list(self.average.values()), self._weights(), 1 - decay)
+        torch._foreach_lerp_(self._averages(), self._local_weights(), 1 - decay)
         self.num_updates += 1
 
     @torch.no_grad()
     def restart(self) -> None:
         """Begin with the weights that the models have now."""
         self.num_updates = 0
-        torch._foreach_copy_(list(self.average.values()), self._weights())
+        torch._foreach_copy_(self._averages(), self._local_weights())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -89,11 +102,20 @@ class ExponentialAveraging(NoAveraging):
 
     def _swap(self) -> None:
         for key, parameter in self.parameters.items():
-            # The tensors change places, so that whoever holds one of them still sees the same numbers.
-            parameter.data, self.average[key] = self.average[key], parameter.data
+            if is_sharded(parameter):
+                swap_values(local_part(parameter.detach()), local_part(self.average[key]))
+            else:
+                # The tensors change places, so that whoever holds one of them still sees the same numbers.
+                parameter.data, self.average[key] = self.average[key], parameter.data
 
     def _weights(self) -> list[Tensor]:
         return [parameter.detach() for parameter in self.parameters.values()]
+
+    def _local_weights(self) -> list[Tensor]:
+        return [local_part(weight) for weight in self._weights()]
+
+    def _averages(self) -> list[Tensor]:
+        return [local_part(average) for average in self.average.values()]
 
     def state_dict(self) -> dict[str, Any]:
         """The weights of training, and the number of updates. The average itself is what a checkpoint has as
@@ -111,3 +133,19 @@ class ExponentialAveraging(NoAveraging):
         for key, parameter in self.parameters.items():
             self.average[key].copy_(parameter)
             parameter.copy_(state["weights"][key])
+
+
+def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Parameters of all modules, by the module's name and their own."""
+    return {
+        f"{name}.{key}" if name else key: parameter
+        for name, module in modules.items()
+        for key, parameter in module.named_parameters()
+    }
+
+
+def swap_values(first: Tensor, second: Tensor) -> None:
+    """Let two tensors exchange their numbers; FSDP2 knows a shard by its memory, which has to stay where it is."""
+    kept = first.clone()
+    first.copy_(second)
+    second.copy_(kept)

@@ -157,8 +157,8 @@ def loader(folder: Path, on_bad_sample: Any = "skip", **options: Any) -> Trainin
     return TrainingLoader(dataloader, seed=3, on_bad_sample=on_bad_sample)
 
 
-def drawn(batches) -> list[list[list[float]]]:
-    return [[part.tolist() for part in batch] for batch in batches]
+def drawn(dealt) -> list[list[list[float]]]:
+    return [[part.tolist() for part in one.batch] for one in dealt]
 
 
 def error_of(batches) -> AudioZENError:
@@ -346,7 +346,7 @@ def test_the_only_other_sample_is_found_at_once():
     for seed in range(20):
         pair = Pair(KeyError("x"))
         some = TrainingLoader(DataLoader(pair), seed=seed, on_bad_sample="skip")
-        assert [int(batch) for batch in some.batches(0)] == [1, 1]
+        assert [int(dealt.batch) for dealt in some.batches(0)] == [1, 1]
         assert pair.loaded == [0, 1, 1]
         assert list(some.bad_samples) == [BadSample(0, 0, "KeyError: 'x'")]
 
@@ -379,12 +379,12 @@ def test_skipping_leaves_the_generators_of_the_process_alone(folder):
 
 
 def test_dataloader_that_is_used_as_it_is_says_that_nothing_can_be_replaced(caplog):
-    some = TrainingLoader(["a"], seed=0, on_bad_sample="skip")
+    some = TrainingLoader({"a": 1}, seed=0, on_bad_sample="skip")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert 'on_bad_sample = "skip" has no effect' in record.getMessage()
-    assert record.getMessage().endswith("it is a list, not a torch DataLoader")
-    assert (list(some.batches(0)), len(some.bad_samples)) == (["a"], 0)
+    assert record.getMessage().endswith("it is a dict, not a torch DataLoader")
+    assert ([dealt.batch for dealt in some.batches(0)], len(some.bad_samples)) == (["a"], 0)
 
 
 def test_replacement_has_the_random_numbers_of_its_index(folder):

@@ -75,20 +75,27 @@ class Stream(IterableDataset):
         return (torch.rand(()) + index for index in range(self.num_samples))
 
 
-class EpochSampler(SequentialSampler):
-    """A sampler that a user wrote, as users of several processes do."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self):
-        return iter([self.epoch] * len(self.data_source))
+DATASET = Augmenting(12)
 
 
 class OwnBatches(BatchSampler):
     pass
+
+
+class DealingBatches(BatchSampler):
+    """A batch sampler that gives each process a part, and says so."""
+
+    world_size = 2
+
+
+class Again:
+    """Something that can be iterated as often as one likes."""
+
+    def __init__(self, items: list) -> None:
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
 
 
 class OwnLoader(DataLoader):
@@ -103,12 +110,12 @@ def digest(batch) -> str:
     return hashed.hexdigest()
 
 
-def digests(batches) -> list[str]:
-    return [digest(batch) for batch in batches]
+def digests(dealt) -> list[str]:
+    return [digest(one.batch) for one in dealt]
 
 
-def indices(batches) -> list[list[int]]:
-    return [batch[0].tolist() for batch in batches]
+def indices(dealt) -> list[list[int]]:
+    return [one.batch[0].tolist() for one in dealt]
 
 
 def flat(lists) -> list:
@@ -134,11 +141,11 @@ def loader(num_samples=22, *, seed=0, rank=0, world_size=1, **kwargs) -> Trainin
     return TrainingLoader(dataloader, seed=seed, rank=rank, world_size=world_size)
 
 
-def samples_by_index(batches) -> dict[int, str]:
+def samples_by_index(dealt) -> dict[int, str]:
     return {
-        int(batch[0][row]): digest([part[row] for part in batch])
-        for batch in batches
-        for row in range(len(batch[0]))
+        int(one.batch[0][row]): digest([part[row] for part in one.batch])
+        for one in dealt
+        for row in range(len(one.batch[0]))
     }
 
 
@@ -216,62 +223,7 @@ def test_shuffled_order_is_computed_and_not_drawn():
     assert indices(loader().batches(0)) == first != indices(loader(shuffle=False).batches(0))
 
 
-# ---- training: several processes --------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    num_samples=st.integers(1, 40),
-    world_size=st.integers(1, 4),
-    batch_size=st.integers(1, 4),
-    epoch=st.integers(0, 3),
-)
-def test_global_batches_are_those_of_one_process_with_a_larger_batch(
-    num_samples, world_size, batch_size, epoch
-):
-    alone = loader(num_samples, batch_size=batch_size * world_size)
-    ranks = [
-        loader(num_samples, batch_size=batch_size, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
-    assert {len(rank) for rank in ranks} == {len(alone)}
-    shares = [indices(rank.batches(epoch)) for rank in ranks]
-    for whole, *parts in zip(indices(alone.batches(epoch)), *shares, strict=True):
-        together = flat(parts)
-        assert set(together) == set(whole)
-        sizes = [len(part) for part in parts]
-        if len(whole) >= world_size:
-            assert together == whole
-            assert max(sizes) - min(sizes) <= 1
-        else:
-            assert sizes == [1] * world_size
-
-
-def test_samples_are_the_same_on_one_and_on_two_processes():
-    alone = samples_by_index(loader(batch_size=4).batches(2))
-    together = {}
-    for rank in (0, 1):
-        share = loader(batch_size=2, rank=rank, world_size=2, num_workers=rank)
-        together |= samples_by_index(share.batches(2))
-    assert together == alone
-
-
-def test_run_goes_on_with_another_number_of_processes_and_misses_nothing():
-    before = loader(batch_size=3, world_size=2)
-    whole = indices(loader(batch_size=1).batches(0))
-    position = 2 * before.stride
-    rest = [
-        index
-        for batches in zip(
-            *(
-                indices(loader(batch_size=1, rank=r, world_size=4).batches(0, position))
-                for r in range(4)
-            )
-        )
-        for index in flat(batches)
-    ]
-    assert rest[:8] == flat(whole[position : position + 8])
-    assert sorted(set(rest)) == sorted(flat(whole[position:]))
+# ---- training: lengths ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -313,10 +265,10 @@ def test_loading_leaves_the_generators_of_the_process_alone(num_workers):
 def test_draws_of_the_training_process_do_not_change_the_samples():
     expected = digests(loader().batches(0))
     disturbed = []
-    for batch in loader().batches(0):
+    for dealt in loader().batches(0):
         torch.rand(3)
         random.random()
-        disturbed.append(digest(batch))
+        disturbed.append(digest(dealt.batch))
     assert disturbed == expected
 
 
@@ -348,7 +300,7 @@ def test_unbatched_samples_come_as_they_would_from_the_dataloader():
     dataloader = DataLoader(Augmenting(), batch_size=None)
     exact = TrainingLoader(dataloader, seed=0)
     assert exact.inexact is None
-    assert [batch[0] for batch in exact.batches(0)] == list(range(22))
+    assert [dealt.batch[0] for dealt in exact.batches(0)] == list(range(22))
     assert exact.stride == 1
 
 
@@ -441,8 +393,12 @@ def test_sample_indices_of_several_processes_are_those_of_the_global_batch():
     assert ranks[1].sample_indices(0, 0, 8) == first
 
 
-def test_sample_indices_of_batches_that_are_used_as_they_are_are_unknown():
-    assert TrainingLoader(["a"], seed=0).sample_indices(0, 0, 1) is None
+@pytest.mark.parametrize(
+    "dataloader",
+    [DataLoader(Stream()), DataLoader(Augmenting(), sampler=SubsetRandomSampler([1, 2]))],
+)
+def test_sample_indices_are_unknown_where_the_order_is_not_computed(dataloader):
+    assert TrainingLoader(dataloader, seed=0).sample_indices(0, 0, 1) is None
 
 
 def test_identity_states_data_and_batches_as_json():
@@ -455,19 +411,20 @@ def test_identity_states_data_and_batches_as_json():
         "drop_last": True,
         "shuffle": True,
         "dataset": "Augmenting",
+        "global_batch_size": 4,
     }
     assert json.loads(json.dumps(identity)) == identity
 
 
-def test_identity_does_not_depend_on_workers_or_processes():
+def test_identity_does_not_depend_on_workers_and_tells_of_processes_by_what_they_train_on_at_once():
     other = loader(num_workers=2, rank=1, world_size=2)
-    assert other.identity() == loader().identity()
+    assert other.identity() == {**loader().identity(), "global_batch_size": 8}
 
 
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("batch_size", loader(batch_size=5)),
+        ("batch_size", loader(batch_size=2, world_size=2)),
         ("shuffle", loader(shuffle=False)),
         ("drop_last", loader(drop_last=True)),
         ("num_samples", loader(23)),
@@ -479,20 +436,42 @@ def test_identity_tells_what_differs(name, other):
 
 
 def test_identity_of_what_is_used_as_it_is_is_what_can_be_known():
-    assert TrainingLoader([1, 2], seed=0).identity() == {"dataloader": "list", "num_batches": 2}
-    stream = TrainingLoader(DataLoader(Stream()), seed=0)
-    assert stream.identity() == {"dataloader": "DataLoader", "num_batches": None}
+    stream = DataLoader(Stream())
+    alone = {"dataloader": "DataLoader", "num_batches": None, "global_batch_size": 1}
+    assert TrainingLoader(stream, seed=0).identity() == alone
+    own = {"dataloader": "OwnLoader", "num_batches": 12, "global_batch_size": 1}
+    assert TrainingLoader(OwnLoader(DATASET), seed=0).identity() == own
+    several = {"dataloader": "OwnLoader", "num_batches": None, "global_batch_size": 2}
+    assert TrainingLoader(OwnLoader(DATASET), seed=0, world_size=2).identity() == several
+
+
+@pytest.mark.parametrize(
+    ("options", "sampler", "num_batches"),
+    [
+        ({"batch_sampler": [[0, 1], [2]]}, "list", 2),
+        ({"sampler": SubsetRandomSampler([1, 2, 3]), "batch_size": 2}, "SubsetRandomSampler", 2),
+        ({"sampler": SubsetRandomSampler([1, 2]), "batch_size": None}, "SubsetRandomSampler", 2),
+        ({"sampler": iter([1, 2])}, "list_iterator", None),
+    ],
+)
+def test_identity_of_what_a_sampler_draws_names_it(options, sampler, num_batches):
+    identity = TrainingLoader(DataLoader(Augmenting(), **options), seed=0, world_size=3).identity()
+    assert identity.pop("content") == loader().identity()["content"]
+    assert identity == {
+        "sampler": sampler,
+        "num_batches": num_batches,
+        "dataset": "Augmenting",
+        "global_batch_size": 3,
+    }
 
 
 # ---- training: what is used as it is ----------------------------------------------------------
-
-DATASET = Augmenting(12)
 
 
 @pytest.mark.parametrize(
     ("dataloader", "reason"),
     [
-        ([1, 2, 3], "it is a list, not a torch DataLoader"),
+        (Again([1, 2, 3]), "it is a Again, not a torch DataLoader"),
         (OwnLoader(DATASET), "its class OwnLoader has an __iter__ of its own"),
         (DataLoader(Stream()), "its dataset Stream is iterable: samples have no index"),
         (
@@ -500,32 +479,12 @@ DATASET = Augmenting(12)
             "in_order=False hands out batches as they happen to be ready",
         ),
         (
-            DataLoader(DATASET, batch_sampler=OwnBatches(SequentialSampler(DATASET), 2, False)),
-            "it has a batch sampler of its own, OwnBatches",
-        ),
-        (
-            DataLoader(DATASET, batch_sampler=[[0, 1], [2]]),
-            "it has a batch sampler of its own, list",
-        ),
-        (
-            DataLoader(DATASET, sampler=WeightedRandomSampler([1.0] * 12, 12)),
-            "it has a sampler of its own, WeightedRandomSampler",
-        ),
-        (
-            DataLoader(DATASET, sampler=SubsetRandomSampler([1, 2])),
-            "it has a sampler of its own, SubsetRandomSampler",
-        ),
-        (
-            DataLoader(DATASET, sampler=RandomSampler(DATASET, replacement=True)),
-            "its RandomSampler draws with replacement",
-        ),
-        (
-            DataLoader(DATASET, sampler=RandomSampler(DATASET, num_samples=5)),
-            "its sampler draws 5 of 12 samples",
-        ),
-        (
             DataLoader(DATASET, sampler=DistributedSampler(DATASET, num_replicas=3, rank=0)),
-            "its DistributedSampler deals to 3 processes; there are 1",
+            "its DistributedSampler deals to 3 processes by itself; there are 1",
+        ),
+        (
+            DataLoader(DATASET, batch_sampler=DealingBatches(SequentialSampler(DATASET), 2, False)),
+            "its DealingBatches deals to 2 processes by itself; there are 1",
         ),
     ],
 )
@@ -535,15 +494,35 @@ def test_reason_for_not_rebuilding_is_told(dataloader, reason):
     assert inexact.stride == 1
 
 
-def test_rebuilt_dataloader_has_no_reason():
-    assert loader().inexact is None
+def test_several_processes_are_told_what_a_dataloader_that_is_not_rebuilt_must_do():
+    told = TrainingLoader(DataLoader(Stream()), seed=0, rank=1, world_size=2).inexact
+    assert told.startswith("its dataset Stream is iterable: samples have no index. Each of the 2 ")
+    assert "it must deal to them by itself, and give equally many to each" in told
 
 
-def test_list_of_batches_is_resumed_by_dropping():
-    inexact = TrainingLoader(["a", "b", "c"], seed=0)
-    assert list(inexact.batches(0)) == ["a", "b", "c"]
-    assert list(inexact.batches(0, start=2)) == ["c"]
-    assert (len(inexact), inexact.num_positions) == (3, 3)
+@pytest.mark.parametrize(
+    "dataloader",
+    [
+        DataLoader(DATASET),
+        ["a", "b"],
+        DataLoader(DATASET, batch_sampler=[[0, 1], [2]]),
+        DataLoader(DATASET, batch_sampler=OwnBatches(SequentialSampler(DATASET), 2, False)),
+        DataLoader(DATASET, sampler=WeightedRandomSampler([1.0] * 12, 12)),
+        DataLoader(DATASET, sampler=RandomSampler(DATASET, num_samples=5)),
+        DataLoader(DATASET, sampler=DistributedSampler(DATASET, num_replicas=1, rank=0)),
+    ],
+)
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_rebuilt_dataloader_has_no_reason(dataloader, world_size):
+    assert TrainingLoader(dataloader, seed=0, world_size=world_size).inexact is None
+
+
+def test_list_of_batches_is_a_dataset_of_batches():
+    listed = TrainingLoader(["a", "b", "c"], seed=0)
+    assert [dealt.batch for dealt in listed.batches(0)] == ["a", "b", "c"]
+    assert [dealt.batch for dealt in listed.batches(0, start=2)] == ["c"]
+    assert (len(listed), listed.num_positions, listed.stride) == (3, 3, 1)
+    assert listed.identity()["dataset"] == "list"
 
 
 def test_unknown_length_is_none_and_refused_by_len():
@@ -555,36 +534,31 @@ def test_unknown_length_is_none_and_refused_by_len():
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda **options: DataLoader(Stream(), batch_size=2, **options),
-        lambda **options: DataLoader(
-            TensorDataset(torch.arange(12)),
-            batch_size=2,
-            sampler=WeightedRandomSampler([1.0] * 12, 12),
-            **options,
-        ),
-    ],
-)
-def test_inexact_epoch_is_repeated_whatever_else_is_drawn(make, num_workers):
+def test_inexact_epoch_is_repeated_whatever_else_is_drawn(num_workers):
     def stream(seed, epoch, start=0, rank=0):
-        inexact = TrainingLoader(make(num_workers=num_workers), seed=seed, rank=rank, world_size=2)
+        dataloader = DataLoader(Stream(), batch_size=2, num_workers=num_workers)
+        inexact = TrainingLoader(dataloader, seed=seed, rank=rank, world_size=2)
         batches = []
-        for batch in inexact.batches(epoch, start):
+        for dealt in inexact.batches(epoch, start):
             torch.rand(2)
-            batches.append(torch.as_tensor(batch[0]).tolist())
+            batches.append(dealt.batch.tolist())
         return batches
 
     expected = stream(0, 0)
     assert stream(0, 0) == expected
-    assert stream(0, 0, start=2) == expected[2:]
+    assert stream(0, 0, start=4) == expected[2:]
     assert expected not in (stream(1, 0), stream(0, 1), stream(0, 0, rank=1))
+
+
+def test_inexact_batches_count_one_for_each_process():
+    inexact = TrainingLoader(OwnLoader(DATASET), seed=0, rank=1, world_size=2)
+    assert list(inexact.batches(0)) == [(1, 2, 1), (2, 2, 1), (3, 2, 1)]
+    assert (len(inexact), inexact.num_positions, inexact.stride) == (12, 24, 2)
 
 
 def test_every_inexact_batch_has_random_numbers_of_its_own():
     inexact = TrainingLoader(DataLoader(Stream()), seed=0)
-    fractions = {round(float(batch % 1), 4) for batch in inexact.batches(0)}
+    fractions = {round(float(dealt.batch % 1), 4) for dealt in inexact.batches(0)}
     assert len(fractions) == 10
 
 
@@ -592,12 +566,6 @@ def test_inexact_loading_leaves_the_generators_of_the_process_alone():
     before = torch.get_rng_state()
     for _ in TrainingLoader(DataLoader(Stream()), seed=0).batches(0):
         assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_sampler_of_the_user_hears_of_the_epoch():
-    dataset = TensorDataset(torch.arange(3))
-    inexact = TrainingLoader(DataLoader(dataset, sampler=EpochSampler(dataset)), seed=0)
-    assert [batch[0].item() for batch in inexact.batches(2)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("make", [TrainingLoader, EvaluationLoader])
@@ -656,6 +624,7 @@ def test_evaluation_in_shuffled_order_is_frozen_too():
     "make",
     [
         lambda: ["a", "b", "c", "d", "e"],
+        lambda: Again(["a", "b", "c", "d", "e"]),
         lambda: DataLoader(Stream(10), batch_size=2),
         lambda: DataLoader(
             TensorDataset(torch.arange(10)), 2, sampler=WeightedRandomSampler([1.0] * 10, 10)
@@ -688,11 +657,11 @@ def test_evaluation_leaves_the_generators_of_the_process_alone():
 
 def test_workers_outlive_the_signals_that_stop_a_run():
     batches = loader_of_pids().batches(0)
-    pid = next(batches)[0].item()
+    pid = next(batches).batch.item()
     assert pid != os.getpid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
         subprocess.run(["/bin/kill", f"-{number.value}", str(pid)], check=True)
-    rest = [batch[0].item() for batch in batches]
+    rest = [dealt.batch.item() for dealt in batches]
     assert rest == [pid] * 11
 
 
@@ -715,7 +684,7 @@ class Samples(Dataset):
 
 loader = DataLoader(Samples(), num_workers=1, persistent_workers={persistent})
 batches = TrainingLoader(loader, seed=0).batches(0)
-print(next(batches))
+print(next(batches).batch)
 """
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
 import time
-from collections import Counter
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -76,33 +76,124 @@ def test_order_is_the_recorded_one():
     assert derive_seed(0, 1, "order") == 10614074347120463699
 
 
+# ---- statistics of the orders -----------------------------------------------------------------
+
+# Keys are fixed, so a test passes or fails for ever. What is tested are standard scores: 0 ± 1 where orders are drawn
+# fairly, beyond 5 once in a million. Both sides count: an order may also be more even than chance.
+LIMIT = 5.0
+
+
+def chi_square_score(counts: np.ndarray, expected: np.ndarray | float) -> float:
+    """Pearson's chi-square of ``counts``, standardised."""
+    degrees = counts.size - 1
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    return (chi_square - degrees) / (2 * degrees) ** 0.5
+
+
+def uniformity_score(values: np.ndarray, num_values: int) -> float:
+    """How far values, each of 0 … num_values - 1, are from coming equally often."""
+    return chi_square_score(np.bincount(values, minlength=num_values), len(values) / num_values)
+
+
+def correlation_scores(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each row with the other row, standardised."""
+    length = rows.shape[1]
+    centred, centred_others = rows - rows.mean(1)[:, None], others - others.mean(1)[:, None]
+    products = (centred * centred_others).sum(1)
+    scale = np.sqrt((centred**2).sum(1) * (centred_others**2).sum(1))
+    return products / scale * np.sqrt(length - 1)
+
+
+def assert_standard(scores: np.ndarray) -> None:
+    """None is beyond the limit, and together they scatter as they should."""
+    assert np.abs(scores).max() < LIMIT
+    assert abs((scores**2).sum() - scores.size) < LIMIT * (2 * scores.size) ** 0.5
+
+
 @pytest.mark.parametrize("num_items", [2, 3, 4, 5])
 def test_all_orders_of_few_items_are_equally_likely(num_items):
-    counts = Counter(tuple(Permutation(num_items, key)) for key in range(6000))
-    orders = list(permutations(range(num_items)))
-    expected = 6000 / len(orders)
-    chi_square = sum((counts[order] - expected) ** 2 / expected for order in orders)
-    degrees = len(orders) - 1
-    assert chi_square < degrees + 5 * (2 * degrees) ** 0.5
+    orders = {order: number for number, order in enumerate(permutations(range(num_items)))}
+    drawn = np.array([orders[tuple(Permutation(num_items, key))] for key in range(12_000)])
+    assert abs(uniformity_score(drawn, len(orders))) < LIMIT
 
 
-@pytest.mark.parametrize("num_items", [7, 100, 1000])
-def test_items_are_spread_evenly_over_positions(num_items):
-    keys = range(4000)
-    for position in (0, num_items // 2, num_items - 1):
-        places = [Permutation(num_items, key)[position] / num_items for key in keys]
-        counts, _ = np.histogram(places, bins=7, range=(0, 1))
-        expected, _ = np.histogram(np.arange(num_items) / num_items, bins=7, range=(0, 1))
-        expected = expected * len(places) / num_items
-        assert ((counts - expected) ** 2 / expected).sum() < 30  # 6 degrees: 1 in 25,000
+def test_order_of_an_epoch_says_nothing_about_that_of_the_next():
+    orders = {order: number for number, order in enumerate(permutations(range(4)))}
+    drawn = np.array([orders[tuple(Permutation(4, key))] for key in range(24_000)])
+    for distance in (1, 2, 3):
+        pairs = drawn[:-distance] * 24 + drawn[distance:]
+        assert abs(uniformity_score(pairs, 24 * 24)) < LIMIT
 
 
-def test_neighbours_are_unrelated():
-    order = np.array(list(Permutation(20_000, key=1)), dtype=float)
-    for values in (order[1:], np.abs(np.diff(order))):
-        partner = order[:-1] if values is not order else order
-        assert abs(np.corrcoef(values[: len(partner)], partner)[0, 1]) < 0.03
-    assert np.mean(np.abs(np.diff(order)) == 1) < 0.002
+@pytest.mark.parametrize("num_items", [97, 100, 101])  # before, at and after a square
+def test_every_item_comes_equally_often_at_a_position(num_items):
+    positions = [0, 1, num_items // 2, num_items - 1]
+    drawn = np.array(
+        [
+            [order[at] for at in positions]
+            for order in (Permutation(num_items, k) for k in range(8000))
+        ]
+    )
+    for items in drawn.T:
+        assert abs(uniformity_score(items, num_items)) < LIMIT
+
+
+def test_every_pair_of_items_comes_equally_often_at_two_positions():
+    positions = [0, 1, 9, 10, 19]
+    drawn = np.array(
+        [
+            [order[at] for at in positions]
+            for order in (Permutation(20, key) for key in range(19_000))
+        ]
+    )
+    for one, other in combinations(drawn.T, 2):
+        pairs = one * 19 + other - (other > one)  # both are never the same
+        assert abs(uniformity_score(pairs, 20 * 19)) < LIMIT
+
+
+def test_items_near_each_other_in_an_order_are_unrelated():
+    order = np.array(list(Permutation(20_000, key=1)))
+    lags = range(1, 101)
+    near = np.concatenate(
+        [correlation_scores(order[None, :-lag], order[None, lag:]) for lag in lags]
+    )
+    assert_standard(near)
+    steps = (np.diff(order) % 20_000) * 50 // 20_000
+    assert abs(uniformity_score(steps, 50)) < LIMIT
+
+
+@pytest.mark.parametrize(
+    "keys", [range(200), [derive_seed(0, epoch, "order") for epoch in range(200)]]
+)
+def test_orders_of_epochs_are_unrelated(keys):
+    num_items = 400
+    orders = np.array([list(Permutation(num_items, key)) for key in keys])
+    assert_standard(correlation_scores(orders[:-1], orders[1:]))
+    assert_standard(correlation_scores(orders[:-10], orders[10:]))
+    # How many items keep their place from one epoch to the next, and how many their successor: 1 expected of each.
+    assert abs((orders[:-1] == orders[1:]).sum() - 199) < LIMIT * 199**0.5
+    successors = np.full(orders.shape, -1)
+    np.put_along_axis(successors, orders[:, :-1], orders[:, 1:], axis=1)
+    kept = (successors[:-1] == successors[1:]) & (successors[1:] >= 0)
+    assert abs(kept.sum() - 199) < LIMIT * 199**0.5
+
+
+@pytest.mark.parametrize("start", [0, 10**9])
+def test_items_of_a_stretch_of_a_huge_order_are_spread_evenly(start):
+    num_items = 2 * 10**9
+    order = Permutation(num_items, key=5)
+    items = np.array([order[position] for position in range(start, start + 20_000)])
+    side = math.isqrt(num_items - 1) + 1  # a pair of numbers below it is what is shuffled
+    for values, num_values in (
+        (items, num_items),
+        (items % side, side),
+        (np.diff(items) % num_items, num_items),
+        (np.diff(items % side) % side, side),
+    ):
+        assert abs(uniformity_score(values * 100 // num_values, 100)) < LIMIT
+    for divisor in (2, 3, 8, 97):
+        assert abs(uniformity_score(items % divisor, divisor)) < LIMIT
+    assert_standard(correlation_scores(items[None, :-1], items[None, 1:]))
 
 
 @pytest.mark.parametrize("position", [-1, 5, 6])

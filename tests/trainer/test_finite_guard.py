@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import multiprocessing
+import os
 import weakref
 from functools import partial
 
@@ -404,10 +405,12 @@ def _two_processes(rank, store, policy, outcomes):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=2
     )
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
     loss = torch.tensor(rank + 1.0)
     run = Run(OPTIMIZERS["fused AdamW"], on_nonfinite=policy, max_skips_in_a_row=1)
-    run.guard.engine.rank, run.guard.engine.world_size = rank, 2
-    assert run.guard.engine.sum(loss) == 3
+    group = run.guard.engine.group
+    assert group.world_size == 2
+    assert group.sum(loss, "the loss") == 3
     assert loss == rank + 1  # epoch outputs and logs have it, too
     run.make()
     run.guard.check()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -55,3 +57,16 @@ def test_no_averaging_does_nothing():
     averaging.update()
     with averaging.applied():
         averaging.load_state_dict(averaging.state_dict())
+
+
+def test_average_goes_on_with_another_module_of_the_same_weights():
+    net = nn.Linear(2, 1)
+    averaging = ExponentialAveraging({"net": net}, decay=0.5)
+    other = copy.deepcopy(net)
+    averaging.follow({"net": other})
+    with torch.no_grad():
+        other.weight.add_(10.0)
+    averaging.update()
+    with averaging.applied():
+        torch.testing.assert_close(other.weight, net.weight + 9.0)  # decay is 1 / 10 at first
+    assert torch.equal(other.bias, net.bias)

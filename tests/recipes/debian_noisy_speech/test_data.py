@@ -134,7 +134,7 @@ def test_mixtures_do_not_depend_on_the_number_of_workers() -> None:
         loader = DataLoader(dataset, batch_size=4, shuffle=True, num_workers=num_workers)
         batches.append(list(TrainingLoader(loader, seed=3).batches(epoch=1)))
     for alone, shared in zip(*batches, strict=True):
-        assert torch.equal(alone[0], shared[0])
+        assert torch.equal(alone.batch[0], shared.batch[0])
 
 
 def test_an_epoch_has_as_many_mixtures_as_were_asked_for() -> None:
