@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import selectors
 import time
 from typing import TYPE_CHECKING
@@ -192,7 +193,8 @@ class Hub(Link):
 
     def _suspect(self, member: Member, message: Message) -> None:
         """Take note of a failure, which may not be the one to tell: a worse one may have caused it."""
-        failure = message | {"kind": "end", "rank": member.rank, "who": str(member)}
+        rank = member.rank if message["is_told"] else None
+        failure = message | {"kind": "end", "rank": rank, "who": str(member)}
         if self._suspected is None:
             self._deadline = self.now + SETTLE
             self._suspected = failure
@@ -272,8 +274,9 @@ class Hub(Link):
 def goes_before(failure: Message, first: Message) -> bool:
     """Whether a failure is rather to be told than the one that was heard first.
 
-    What comes while waiting for the others may be of their making. What comes to all is told by the first process.
+    What comes while waiting for the others may be of their making. What comes to all is told by the first that can.
     """
     if failure["text"] == first["text"]:
-        return bool(failure["rank"] < first["rank"])
+        ranks = [math.inf if one["rank"] is None else one["rank"] for one in (failure, first)]
+        return bool(ranks[0] < ranks[1])
     return bool(first["waits_in_vain"] and not failure["waits_in_vain"])

@@ -7,7 +7,7 @@ none much longer than :data:`TURN`. Messages are dictionaries with a ``kind``:
 hello      first, both ways: rank, host, pid and a report; to process 0 the token as well
 report     both ways, about once a second: what the main thread does, which is a sign of life as well
 stop       both ways: somebody asks all processes to stop; the reason
-failed     to process 0: an exception ended the common work; its text, exit code, and whether it came while waiting
+failed     to process 0: an exception, or the silence of process 0, ended the common work; see :func:`failed`
 end        to all: the run has failed; the text, the exit code, and the rank of who tells it (None: it is told)
 bye        both ways: nothing more will come, and that is in order
 =========  ==================================================================================================
@@ -142,6 +142,26 @@ def introduce(member: Member, message: Message) -> None:
     member.report = Report.from_dict(message["report"])
 
 
+def failed(
+    text: str, *, code: int = 1, waits_in_vain: bool = False, is_told: bool = True
+) -> Message:
+    """Why a process ends.
+
+    Args:
+        text: the reason.
+        code: its exit code.
+        waits_in_vain: it came while waiting for the others.
+        is_told: this process tells it, if it turns out to be what all end for.
+    """
+    return {
+        "kind": "failed",
+        "text": text,
+        "code": code,
+        "waits_in_vain": waits_in_vain,
+        "is_told": is_told,
+    }
+
+
 def death_of(member: Member) -> str:
     """What to say of a process whose line has broken."""
     return (
@@ -229,8 +249,7 @@ class Spoke(Link):
 
     def _end_without_process_0(self, text: str) -> Message:
         self.is_open = False
-        word = {"kind": "failed", "code": 1, "text": text, "waits_in_vain": False}
-        self._line.send(word)  # process 0 may wake up again
+        self._line.send(failed(text, is_told=self._tells))  # process 0 may wake up again
         if self._tells:
             tell(logging.ERROR, text)
         return {"kind": "end", "rank": None, "code": 1, "text": text}

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from audiozen.processes.hub import Hub
 from audiozen.processes.line import Message, call, open_door
-from audiozen.processes.link import Limits, Spoke, hello
+from audiozen.processes.link import Limits, Spoke, failed, hello
 from audiozen.processes.report import Member, Place, Report, stack_of
 
 if TYPE_CHECKING:
@@ -220,14 +220,8 @@ class Watch:
         """Tell the others, and hear whether this error was the first."""
         if self._end is None and self._is_watching:
             self._is_settling = True
-            self._say(
-                {
-                    "kind": "failed",
-                    "code": exit_code(error),
-                    "text": describe(error),
-                    "waits_in_vain": self._waits_in_vain,
-                }
-            )
+            code, text = exit_code(error), describe(error)
+            self._say(failed(text, code=code, waits_in_vain=self._waits_in_vain))
             self._has_news.wait(NEWS)
             self._is_settling = False
         return self._end is None or self._end["rank"] == self.rank

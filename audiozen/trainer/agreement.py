@@ -90,7 +90,7 @@ class Agreement:
                 "make equally many steps: look for a hook that returns early, and for a dataset that gives some fewer "
                 "batches"
             )
-        if highest - lowest > TOLERANCE * highest:
+        if highest - lowest > TOLERANCE * abs(highest):
             raise TrainingError(
                 f"at step {last} the gradients of the processes differ (norms from {lowest:.9g} to {highest:.9g}), so "
                 "their weights do as well. Gradients are exchanged where training_step calls self.model(...): not "

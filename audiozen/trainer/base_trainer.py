@@ -45,8 +45,8 @@ from audiozen.trainer.evaluation import (
     collect,
     dataset_names,
     evaluation_mode,
+    num_batches,
     run_step,
-    total_length,
     with_dataloader_idx,
 )
 from audiozen.trainer.finite_guard import FiniteGuard
@@ -551,7 +551,7 @@ class BaseTrainer:
             stack.enter_context(evaluation_mode(self.modules.values()))
             self.stage, self.model = stage, unnamed(self.modules)
             self.datasets = dataset_names(dataloaders)
-            total = total_length(dataloaders)
+            total = num_batches(dataloaders, self.group)
             try:
                 yield stack.enter_context(self.console.progress(stage, total, unit="batch"))
             finally:

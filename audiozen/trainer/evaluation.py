@@ -128,10 +128,10 @@ def dataset_names(dataloaders: Sequence[Any]) -> list[str]:
     return [str(getattr(loader, "name", index)) for index, loader in enumerate(dataloaders)]
 
 
-def total_length(dataloaders: Sequence[Any]) -> int | None:
-    """Batches of all dataloaders, or None if one does not know."""
+def num_batches(dataloaders: Sequence[Any], group: Group) -> int | None:
+    """Batches of all dataloaders that fall to this process, or None if one does not know."""
     try:
-        return sum(len(loader) for loader in dataloaders)
+        return sum(len(range(group.rank, len(loader), group.world_size)) for loader in dataloaders)
     except TypeError:
         return None
 

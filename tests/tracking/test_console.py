@@ -348,3 +348,12 @@ def test_rich_is_imported_only_when_it_draws() -> None:
         "sys.exit('rich' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_what_another_process_tells_goes_to_the_text_file_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with configure_logging(tmp_path / "log.txt"):
+        logging.getLogger("audiozen.x").error("process 1 failed", extra={"told_elsewhere": True})
+    assert "process 1 failed" in (tmp_path / "log.txt").read_text()
+    assert capsys.readouterr().err == ""

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiozen.trainer.epoch_output import BLOCK_SIZE, EpochOutput, fetch, means
+from audiozen.trainer.epoch_output import BLOCK_SIZE, EpochOutput, fetch, means, weighted_means
 from audiozen.trainer.serialization import flatten, unflatten
+from tests.distributed.launch import documents
 
 
 def saved_and_loaded(output: EpochOutput) -> EpochOutput:
@@ -164,3 +165,84 @@ def test_means_over_the_entries_that_have_a_scalar():
 @pytest.mark.parametrize("scalars", [[], [1.0, torch.tensor(2), torch.tensor([3.5])]])
 def test_fetch(scalars):
     assert fetch(scalars) == [1.0, 2.0, 3.5][: len(scalars)]
+
+
+# ---- several processes ------------------------------------------------------------------------------
+
+SEVERAL = """
+import json, math, warnings
+import torch
+from audiozen.errors import TrainingError
+from audiozen.processes.group import Group
+from audiozen.trainer.epoch_output import EpochOutput, average_scalars
+
+warnings.simplefilter("error")
+group = Group()
+rank = group.rank
+results = {}
+
+output = EpochOutput()
+output.append(torch.tensor(1.0 + rank), 2)  # 2 samples with 1, 2 with 2, 2 with 3
+output.append({"loss": torch.tensor(1.0 + rank), "b": 10.0 * rank}, rank)  # none, 1, 2 samples
+output.merge(group)
+output.append(torch.tensor(math.nan if rank == 0 else 5.0), rank)  # of no sample of the first process
+output.merge(group)
+results["merged"] = output.floats()
+output.merge(group)
+results["merged again"] = output.floats()
+results["state"] = output.state_dict()["values"].tolist()
+output.append(torch.tensor(8.0), 1)
+other = EpochOutput()
+other.load_state_dict(output.state_dict())
+results["loaded"] = other.floats()
+
+uneven = EpochOutput()
+uneven.append({"loss": torch.tensor(1.0)}, 1)
+extra = {"extra": 7.0 + rank} if rank else {}
+uneven.append({"loss": torch.tensor(3.0 * rank)} | extra, 1)
+uneven.append(torch.tensor(6.0 * rank) if rank else {"loss": torch.tensor(3.0)}, 2)
+uneven.append(torch.tensor(1.0 * rank), 1)
+uneven.merge(group)
+results["uneven"] = uneven.floats()
+
+results["scalars"] = average_scalars(group, {"a": 1.0 * rank, "b": 3.0}, 1 + rank)
+results["other scalars"] = average_scalars(group, {"a": 1.0 * rank} | extra, 1)
+
+behind = EpochOutput()
+for _ in range(1 + (rank == 2)):
+    behind.append(torch.tensor(1.0), 1)
+try:
+    behind.merge(group)
+except TrainingError as error:
+    results["behind"] = str(error)
+print(json.dumps(results))
+"""
+
+
+def test_entries_of_several_processes_are_weighted_by_their_samples(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SEVERAL)
+    first, *others = documents([script], 3, tmp_path / "output")
+    assert others == [first, first]
+    assert first["merged"] == [2.0, {"loss": (2 + 2 * 3) / 3, "b": (10 + 2 * 20) / 3}, 5.0]
+    assert first["merged again"] == first["merged"]
+    assert first["state"] == [2.0, 8 / 3, 50 / 3, 5.0]
+    assert first["loaded"] == [*first["merged"], 8.0]
+    assert first["uneven"] == [
+        {"loss": 1.0},
+        {"loss": 3.0, "extra": 8.5},
+        {"loss": (3.0 + 6.0 + 12.0) / 3},
+        1.0,
+    ]
+    assert first["scalars"] == {"a": (2 + 2 * 3) / 6, "b": 3.0}
+    assert first["other scalars"] == {"a": 1.0, "extra": 8.5}
+    assert "different numbers of micro-batches since the last merge: 1, 1, 2" in first["behind"]
+
+
+def test_the_latest_losses_are_weighted_by_their_samples():
+    output = EpochOutput()
+    output.append(torch.tensor(9.0), 5)
+    output.append(torch.tensor(1.0), 3)
+    output.append(torch.tensor(5.0), 1)
+    assert output.latest(2) == {"loss": 2.0}
+    assert weighted_means([1.0, {"loss": 4.0, "b": 2.0}], [0, 0]) == {"loss": 2.5, "b": 2.0}

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from audiozen.processes.group import Group
 from audiozen.trainer.evaluation import (
     as_dataloaders,
     dataset_names,
-    total_length,
+    num_batches,
     with_dataloader_idx,
 )
 
@@ -25,9 +26,18 @@ def test_names_are_attributes_or_numbers():
     assert dataset_names([Named(), [1]]) == ["seen", "1"]
 
 
-def test_total_length_is_none_where_one_is_unknown():
-    assert total_length([[1, 2], [3]]) == 3
-    assert total_length([[1], iter([])]) is None
+def test_number_of_batches_is_none_where_one_dataloader_does_not_know():
+    assert num_batches([[1, 2], [3]], Group()) == 3
+    assert num_batches([[1], iter([])], Group()) is None
+
+
+def test_batches_are_dealt_in_turn():
+    group, dataloaders = Group(), [[0] * 7, [0], [0] * 2]
+    group.world_size = 3
+    shares = []
+    for group.rank in range(3):
+        shares.append(num_batches(dataloaders, group))
+    assert shares == [3 + 1 + 1, 2 + 0 + 1, 2 + 0 + 0]
 
 
 class Hooks:

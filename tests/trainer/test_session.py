@@ -71,3 +71,32 @@ def test_folder_that_cannot_be_made_is_told(tmp_path):
     session = Session(tmp_path / "file" / "exp", None, SilentConsole(), is_main_process=True)
     with pytest.raises(RequestError, match="exp cannot be made: Not a directory"), session.opened():
         pass
+
+
+def test_what_is_noted_is_logged_later_and_not_changed_by_what_the_model_writes(tmp_path):
+    tracker = RecordingTracker()
+    session = Session(tmp_path, tracker, SilentConsole(), is_main_process=True)
+    sound = torch.ones(4)
+    heard = []
+    tracker.log_audio = lambda name, waveform, rate, step: heard.append(
+        (name, waveform, rate, step)
+    )
+    with session.opened():
+        with session.noting() as notes:
+            session.keep("valid/x", 2.0)
+            session.log_sound("valid/a", sound, 8000, 3)
+            sound.zero_()
+        session.write(step=3, epoch=1)
+        assert tracker.scalars == heard == []
+        session.log_notes(notes)
+        session.write(step=3, epoch=1)
+    assert tracker.scalars == [("valid/x", 3, 2.0)]
+    [(name, waveform, rate, step)] = heard
+    assert (name, waveform.tolist(), rate, step) == ("valid/a", [1.0] * 4, 8000, 3)
+
+
+def test_other_processes_show_errors_only(tmp_path, caplog):
+    with Session(tmp_path, None, None, is_main_process=False).opened():
+        logging.getLogger("audiozen.x").warning("a warning")
+        logging.getLogger("audiozen.x").error("an error")
+    assert [record.message for record in caplog.records] == ["an error"]
