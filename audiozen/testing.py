@@ -52,6 +52,8 @@ class NoisyTones(Dataset[tuple[Tensor, Tensor]]):
         return self.num_items
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if not 0 <= index < self.num_items:
+            raise IndexError(f"index {index} is not in 0 … {self.num_items - 1}")
         generator = torch.Generator().manual_seed(index)
         pitch = 100 + 200 * torch.rand((), generator=generator)
         time = torch.arange(self.num_samples) / self.sample_rate

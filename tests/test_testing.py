@@ -38,3 +38,7 @@ def test_tracker_forgets_superseded_numbers_but_no_sounds():
     assert tracker.values("loss") == {1: 0.5}
     assert tracker.values("other") == {1: 1.0, 2: 1.0}
     assert tracker.audio == [("loss", 2)]
+
+
+def test_a_dataset_ends_where_its_items_end():
+    assert len(list(NoisyTones(3))) == 3

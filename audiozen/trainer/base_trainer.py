@@ -499,13 +499,13 @@ class BaseTrainer:
     def _evaluate(
         self, stage: str, step: Any, epoch_end: Any, dataloaders: Any, ckpt_path: str | Path | None
     ) -> float:
-        dataloaders = as_dataloaders(dataloaders)
+        dataloaders, call = as_dataloaders(dataloaders), with_dataloader_idx(step)
         with self._evaluating(stage, dataloaders, ckpt_path) as progress:
 
             def noted_step(batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
                 self.phase, self.batch_idx = step.__name__, batch_idx
                 with self.session.noting() as notes:
-                    value = with_dataloader_idx(step)(batch, batch_idx, dataloader_idx)
+                    value = call(batch, batch_idx, dataloader_idx)
                 return value, notes
 
             def goes_on() -> bool:
