@@ -139,3 +139,32 @@ def test_every_sample_of_an_epoch_comes_once_also_where_the_batch_changes(tmp_pa
     assert sorted(seen[:37]) == list(range(37))
     texts = "".join(path.read_text() for path in (tmp_path / "run" / "logs").glob("*.log"))
     assert "a step was of 8 samples and is of 12 from here on" in texts
+
+
+# ---- data of other kinds ------------------------------------------------------------------------------------
+
+
+def test_a_dataset_that_deals_unevenly_holds_up_nobody(tmp_path):
+    """Process 0 has 5 samples, in 3 batches; process 1 has 7, in 4."""
+    first, second = results_of("draw_unevenly", 2, tmp_path)
+    assert first["step"] == second["step"] == 6
+    assert first["seen"] == [[0, 2], [4, 6], [8]] * 2
+    assert second["seen"] == [[1, 3], [5, 7], [9, 11]] * 2
+    assert "process 1 has batches left in epoch 1" in (tmp_path / "output" / "stderr_1").read_text()
+
+
+def test_batches_of_a_sampler_of_ones_own_are_dealt_in_turn(tmp_path):
+    [alone] = results_of("bucket", 1, tmp_path / "1")
+    several = results_of("bucket", 2, tmp_path / "2")
+    assert alone["step"] == several[0]["step"] == 8
+    dealt = [process["seen"] for process in several]
+    assert [batch for pair in zip(*dealt) for batch in pair][:13] == alone["seen"][:13]
+    assert flat(several[0]["weights"]) == pytest.approx(flat(alone["weights"]), rel=1e-3, abs=1e-4)
+
+
+def test_an_epoch_of_which_no_whole_batch_is_left_is_over(tmp_path):
+    """One process consumes 16 of 22 samples; three would need 12 for a step."""
+    results_of("drop_the_last", 1, tmp_path, "4")
+    results = results_of("drop_the_last", 3, tmp_path, "5")
+    assert {(r["epoch"], r["step"]) for r in results} == {(2, 5)}
+    assert sorted(consumed(results)) == list(range(12))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from audiozen import BaseTrainer
 from audiozen.errors import Preempted, TrainingError
@@ -314,6 +314,45 @@ def go_on(folder: Path) -> dict:
     }
 
 
+# ---- data of other kinds ------------------------------------------------------------------------------------
+
+
+class Dealt(IterableDataset):
+    """Deals its samples by itself, more to process 1."""
+
+    def __iter__(self):
+        samples = Numbered()
+        return iter([samples[index] for index in range(RANK, 9 + 6 * RANK, WORLD_SIZE)])
+
+
+def draw_unevenly(folder: Path) -> dict:
+    trainer = make_trainer(folder / "run", max_epochs=2)
+    trainer.train(DataLoader(Dealt(), batch_size=2))
+    return {"seen": trainer.seen, "step": trainer.state.step}
+
+
+def bucket(folder: Path) -> dict:
+    """Batches of samples that are alike, 3, 3, 1, ... together 37; dealt in turn."""
+    indices = list(range(NUM_SAMPLES))
+    batches = [indices[i : i + 3] for i in range(0, NUM_SAMPLES, 3)]
+    trainer = make_trainer(
+        folder / "run", max_epochs=2, gradient_accumulation_steps=4 // WORLD_SIZE
+    )
+    trainer.train(DataLoader(Numbered(), batch_sampler=batches))
+    return {
+        "seen": trainer.seen,
+        "step": trainer.state.step,
+        "weights": [p.tolist() for p in trainer.model.parameters()],
+    }
+
+
+def drop_the_last(folder: Path) -> dict:
+    """Epochs of 22 samples, of which the last short batch is left out."""
+    trainer = make_trainer(folder / "run", resume=True, max_steps=int(sys.argv[3]))
+    trainer.train(loader(4, 22, drop_last=True))
+    return {"seen": trainer.seen, "epoch": trainer.state.epoch, "step": trainer.state.step}
+
+
 # ---- what goes wrong ------------------------------------------------------------------------------------------
 
 
@@ -412,6 +451,9 @@ SCENARIOS = {
         evaluate_exactly,
         train_adversaries,
         go_on,
+        draw_unevenly,
+        bucket,
+        drop_the_last,
         meet_misfortune,
         go_astray,
     )
