@@ -11,7 +11,14 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from audiozen.config.schema import TrainerConfig
-from audiozen.engine import Engine, find_device, measure_gradients, move_tensors
+from audiozen.engine import (
+    Engine,
+    find_device,
+    measure_gradients,
+    move_tensors,
+    num_cores,
+    set_num_threads,
+)
 from audiozen.errors import ConfigError
 from audiozen.strategies import OneProcess
 
@@ -44,6 +51,30 @@ def test_number_of_threads_is_set():
     before = torch.get_num_threads()
     try:
         assert "2 threads" in Engine(TrainerConfig(device="cpu", num_threads=2)).describe()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_processes_divide_the_cores_of_their_machine():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(num_cores() + 3)
+        set_num_threads(None, num_processes=1)
+        assert torch.get_num_threads() == num_cores()
+        set_num_threads(None, num_processes=max(1, num_cores() // 2))
+        assert torch.get_num_threads() == num_cores() // max(1, num_cores() // 2)
+        set_num_threads(None, num_processes=10 * num_cores())
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_threads_than_cores_are_set_and_told(caplog):
+    before = torch.get_num_threads()
+    try:
+        set_num_threads(num_cores() + 1, num_processes=2)
+        assert torch.get_num_threads() == num_cores() + 1
+        assert f"on each of 2 processes is more than the {num_cores()} cores" in caplog.text
     finally:
         torch.set_num_threads(before)
 

@@ -34,6 +34,30 @@ def test_script_of_thirty_lines_trains_and_tests(tmp_path):
     assert (tmp_path / "exp/linear/checkpoints/best/model.safetensors").is_file()
 
 
+def test_script_of_thirty_lines_runs_on_several_processes_as_it_is(tmp_path):
+    (script,) = [block for block in blocks("python") if "BaseTrainer" in block]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    tables = []
+    for command in (["train.py"], [*launch, "1", "train.py"], [*launch, "2", "train.py"]):
+        folder = tmp_path / str(len(tables))
+        folder.mkdir()
+        (folder / "train.py").write_text(script)
+        run = subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        table = folder / "exp/linear/metrics/test_0.csv"
+        tables.append(table.read_text())
+    assert tables[0] == tables[1]
+    assert tables[2].count("\n") == 11
+    assert "each of 2 processes, ddp" in run.stderr
+
+
 def test_metric_example_gives_what_it_says():
     (example,) = [block for block in blocks("python") if "si_sdr(" in block]
     code, expected = example.rsplit("# ", 1)
