@@ -151,6 +151,7 @@ class Group:
         assert address is not None
         if not self.is_main:
             watch.connect(os.environ["MASTER_ADDR"], *address)
+        self.wait("the watch")  # none may be done, and gone, before all are connected
         return watch
 
     @property

@@ -209,6 +209,8 @@ class Watch:
         try:
             yield
             self.check()
+        except GeneratorExit:  # whoever asked for more has enough
+            raise
         except BaseException as error:
             if self._depth > 1 or self._is_own_failure(error):
                 raise

@@ -168,3 +168,9 @@ def test_an_epoch_of_which_no_whole_batch_is_left_is_over(tmp_path):
     results = results_of("drop_the_last", 3, tmp_path, "5")
     assert {(r["epoch"], r["step"]) for r in results} == {(2, 5)}
     assert sorted(consumed(results)) == list(range(12))
+
+
+def test_a_process_may_leave_its_predictions_while_others_go_on(tmp_path):
+    first, second = results_of("predict_some", 2, tmp_path)
+    assert first["seen"] == [0]
+    assert second["seen"] == [1, 3, 5, 7]

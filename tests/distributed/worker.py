@@ -24,7 +24,7 @@ from audiozen.testing import RecordingTracker
 warnings.simplefilter("error")
 
 NUM_SAMPLES = 37
-RANK, WORLD_SIZE = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+RANK, WORLD_SIZE = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
 
 
 # ---- training: the same work ---------------------------------------------------------------------------
@@ -353,6 +353,18 @@ def drop_the_last(folder: Path) -> dict:
     return {"seen": trainer.seen, "epoch": trainer.state.epoch, "step": trainer.state.step}
 
 
+def predict_some(folder: Path) -> dict:
+    """Process 0 has enough after its first batch."""
+    trainer = make_trainer(folder / "run")
+    trainer.model.register_forward_pre_hook(lambda module, batch: batch[0][0])
+    seen = []
+    for output in trainer.predictions(loader(5), ckpt_path=None):
+        seen.append(output.batch_idx)
+        if RANK == 0:
+            break
+    return {"seen": seen}
+
+
 # ---- what goes wrong ------------------------------------------------------------------------------------------
 
 
@@ -454,6 +466,7 @@ SCENARIOS = {
         draw_unevenly,
         bucket,
         drop_the_last,
+        predict_some,
         meet_misfortune,
         go_astray,
     )

@@ -16,45 +16,42 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_script_of_thirty_lines_trains_and_tests(tmp_path):
+def run_script(folder: Path, *launch: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of the page, in a folder of its own."""
     (script,) = [block for block in blocks("python") if "BaseTrainer" in block]
     assert len(script.splitlines()) <= 30
-    (tmp_path / "train.py").write_text(script)
+    folder.mkdir()
+    (folder / "train.py").write_text(script)
     run = subprocess.run(
-        [sys.executable, "-W", "error", "train.py"],
-        cwd=tmp_path,
+        [sys.executable, *launch, "train.py"],
+        cwd=folder,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert run.returncode == 0, run.stderr
+    return run
+
+
+def test_script_of_thirty_lines_trains_and_tests(tmp_path):
+    run = run_script(tmp_path / "run", "-W", "error")
     assert "(10 signals)" in run.stdout
     assert "(7 signals)" in run.stdout
-    assert (tmp_path / "exp/linear/checkpoints/best/model.safetensors").is_file()
+    assert (tmp_path / "run/exp/linear/checkpoints/best/model.safetensors").is_file()
 
 
 def test_script_of_thirty_lines_runs_on_several_processes_as_it_is(tmp_path):
-    (script,) = [block for block in blocks("python") if "BaseTrainer" in block]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    tables = []
-    for command in (["train.py"], [*launch, "1", "train.py"], [*launch, "2", "train.py"]):
-        folder = tmp_path / str(len(tables))
-        folder.mkdir()
-        (folder / "train.py").write_text(script)
-        run = subprocess.run(
-            [sys.executable, *command],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        table = folder / "exp/linear/metrics/test_0.csv"
-        tables.append(table.read_text())
-    assert tables[0] == tables[1]
-    assert tables[2].count("\n") == 11
+    run_script(tmp_path / "alone")
+    run_script(tmp_path / "one", *launch, "1")
+    run = run_script(tmp_path / "two", *launch, "2")
+    alone, one, two = (
+        (tmp_path / name / "exp/linear/metrics/test_0.csv").read_text()
+        for name in ("alone", "one", "two")
+    )
+    assert alone == one
+    assert two.count("\n") == alone.count("\n") == 11
     assert "each of 2 processes, ddp" in run.stderr
 
 

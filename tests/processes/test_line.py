@@ -12,17 +12,6 @@ from audiozen.processes.line import Line, as_message, knows, open_door
 MESSAGE = {"kind": "report", "text": "ü\n", "numbers": [1, 2.5, None]}
 
 
-@pytest.fixture
-def ends():
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        near = Line(socket.create_connection(door.getsockname()))
-        far = door.accept()[0]
-    far.settimeout(5)
-    yield near, far
-    near.close()
-    far.close()
-
-
 def received(line: Line, count: int) -> list[dict]:
     """Messages, as soon as there are so many."""
     messages, deadline = [], time.monotonic() + 5

@@ -1,25 +1,10 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 
-import pytest
-
-from audiozen.processes.line import Line
 from audiozen.processes.link import SPREAD, Limits, part, tell
-
-
-@pytest.fixture
-def ends():
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        near = Line(socket.create_connection(door.getsockname()))
-        far = door.accept()[0]
-    far.settimeout(5)
-    yield near, far
-    near.close()
-    far.close()
 
 
 def test_parting_lasts_until_the_other_end_has_heard_it(ends):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -409,11 +411,27 @@ def alone(world_size: int = 1, **settings) -> Watch:
     return Watch(0, world_size, where=lambda: Place("training"), **settings)
 
 
-def listen_for_long(watch: Watch) -> None:
-    with watch.guarded():
-        watch.listen()
-        for _ in range(1000):
-            time.sleep(0.01)
+LISTEN_FOR_LONG = """
+import sys, threading, time
+from audiozen.processes.watch import Place, Watch
+
+def work():
+    watch = Watch(0, 2, where=lambda: Place("training"), contact_timeout=0.5)
+    try:
+        with watch.guarded():
+            watch.listen()
+            for _ in range(1000):
+                time.sleep(0.01)
+    except SystemExit as error:
+        print(error.code)
+    watch.close()
+"""
+
+
+def listen_for_long(then: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, as one that was ended because of another has not long to live."""
+    command = [sys.executable, "-W", "error", "-c", f"{LISTEN_FOR_LONG}\n{then}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
 
 
 def test_single_process_is_let_pass():
@@ -474,12 +492,11 @@ def test_strangers_hold_up_nobody():
     second.close()
 
 
-def test_who_never_calls_is_missed(caplog):
-    watch = alone(2, contact_timeout=0.5)
-    with pytest.raises(SystemExit):
-        listen_for_long(watch)
-    watch.close()
-    assert f"process 1 did not call process 0 on {socket.gethostname()} within 0.5 s" in caplog.text
+def test_who_never_calls_is_missed():
+    ended = listen_for_long("work()")
+    assert ended.stdout == "1\n"
+    missed = f"process 1 did not call process 0 on {socket.gethostname()} within 0.5 s"
+    assert missed in ended.stderr
 
 
 def test_watch_that_fails_is_told_and_the_process_goes_on(caplog):
@@ -494,17 +511,5 @@ def test_watch_that_fails_is_told_and_the_process_goes_on(caplog):
 
 
 def test_thread_that_is_no_main_thread_can_be_watched():
-    ended = []
-
-    def work() -> None:
-        watch = alone(2, contact_timeout=0.5)
-        try:
-            listen_for_long(watch)
-        except SystemExit as error:
-            ended.append(error.code)
-        watch.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join(5)
-    assert ended == [1]
+    then = "thread = threading.Thread(target=work); thread.start(); thread.join(5)"
+    assert listen_for_long(then).stdout == "1\n"
