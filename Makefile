@@ -32,7 +32,7 @@ check: .venv/.ready-dev ## lint, format, types
 	.venv/bin/mypy
 
 test: check ## everything that must hold: check and the tests
-	.venv/bin/pytest -n 2
+	.venv/bin/pytest -n 2 --dist loadfile
 
 faults: .venv/.ready-dev ## inflict every fault, and print what was tried and survived (10 minutes)
 	.venv/bin/python -m tests.faults.run

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from audiozen.errors import AudioZENError, TrainingError
+from audiozen.processes.meeting import meet
 from audiozen.processes.watch import Place, Watch
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Group:
         if self.world_size == 1:
             return dist.HashStore()  # type: ignore[attr-defined] # PyTorch does not say that it exports it
         store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=SECONDS_TO_JOIN)))
-        return store
+        return meet(store, self.rank, self.world_size, SECONDS_TO_JOIN)
 
     def _timeout(self) -> timedelta:
         if self.stall_timeout is None:
