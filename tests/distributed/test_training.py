@@ -174,3 +174,13 @@ def test_a_process_may_leave_its_predictions_while_others_go_on(tmp_path):
     first, second = results_of("predict_some", 2, tmp_path)
     assert first["seen"] == [0]
     assert second["seen"] == [1, 3, 5, 7]
+
+
+def test_clocks_patience_and_best_are_the_same_for_all(tmp_path):
+    first, *others = results_of("decide_alike", 3, tmp_path)
+    assert others == [first, first]
+    assert first["step"] == 160  # validated at 40, and three times more without a better score
+    assert first["waited"] == 3
+    assert first["best"] == "epoch_0008"
+    by_clock = [step for step in first["saved"] if step % 40]
+    assert len(by_clock) >= 2

@@ -353,6 +353,33 @@ def drop_the_last(folder: Path) -> dict:
     return {"seen": trainer.seen, "epoch": trainer.state.epoch, "step": trainer.state.step}
 
 
+def decide_alike(folder: Path) -> dict:
+    """Clocks that go at different speeds; a score that stays the same; patience."""
+    trainer = make_trainer(
+        folder / "run",
+        max_epochs=50,
+        patience=3,
+        best_metric="constant",
+        save_interval={"epochs": None, "minutes": 0.01},
+        validation_interval={"steps": 40},
+        max_num_checkpoints=100,
+    )
+    trainer.save_due.clock = lambda: time.monotonic() * (1 + 3 * RANK)
+    trainer.validation_step = lambda batch, batch_idx: {"constant": torch.ones(len(batch[0]))}
+    saved = []
+    save = trainer.save_checkpoint
+    trainer.save_checkpoint = lambda: (saved.append(trainer.state.step), save())
+    trainer.training_epoch_end = lambda output: time.sleep(0.1)
+    trainer.train(loader(3), loader(5))
+    state = trainer.state
+    return {
+        "saved": saved,
+        "step": state.step,
+        "waited": state.validations_without_improvement,
+        "best": state.best_checkpoint,
+    }
+
+
 def predict_some(folder: Path) -> dict:
     """Process 0 has enough after its first batch."""
     trainer = make_trainer(folder / "run")
@@ -466,6 +493,7 @@ SCENARIOS = {
         draw_unevenly,
         bucket,
         drop_the_last,
+        decide_alike,
         predict_some,
         meet_misfortune,
         go_astray,
