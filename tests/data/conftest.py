@@ -10,8 +10,9 @@ import pytest
 @pytest.fixture(autouse=True)
 def workers_end_with_their_test():
     """An error keeps its loader with its traceback, and PyTorch waits seconds for the workers of such a one."""
+    before = multiprocessing.active_children()
     yield
-    workers = multiprocessing.active_children()
+    workers = [child for child in multiprocessing.active_children() if child not in before]
     if workers:
         handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # which would tell of the deaths
         for worker in workers:
