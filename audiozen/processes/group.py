@@ -225,6 +225,20 @@ class Group:
         half = len(numbers)
         return largest[:half] == [-number for number in largest[half:]]
 
+    def start_sum(self, values: Tensor, label: str) -> Callable[[], Tensor]:
+        """As :meth:`sum`, of a tensor on the CPU, but nothing waits until what is returned is called for the sum."""
+        if self.world_size == 1:
+            return lambda: values
+        values = values.clone()
+        work = dist.all_reduce(values, group=self._control, async_op=True)
+
+        def finish() -> Tensor:
+            with self._waiting(label):
+                work.wait()
+            return values
+
+        return finish
+
     def sum(self, values: Tensor, label: str) -> Tensor:
         """The sum of everyone's values, which are of one shape; on every process, on the device where they are."""
         if self.world_size == 1:

@@ -38,7 +38,7 @@ from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
-from audiozen.trainer.epoch_output import EpochOutput, average_scalars, check_losses, means
+from audiozen.trainer.epoch_output import EpochOutput, PendingMeans, check_losses, means
 from audiozen.trainer.evaluation import (
     BatchOutput,
     as_dataloaders,
@@ -206,6 +206,7 @@ class BaseTrainer:
         self._wrapped: dict[str, nn.Module] = {}
         self._share = 1.0
         self._num_own, self._num_micro_batches = 1, 1
+        self._unfinished_log: Callable[[], None] | None = None
         self._loaded: Moment | None = None
         if acoustics is not None:
             self._adopt(acoustics)
@@ -398,6 +399,7 @@ class BaseTrainer:
 
     def after_step(self) -> None:
         """Log, and inside an epoch: save, validate and stop where that is due."""
+        self._finish_log()
         if self.state.step % self.config.log_interval == 0:
             self._log_losses()
         if not self.state.epoch_is_finished and not self.is_finished():
@@ -639,23 +641,37 @@ class BaseTrainer:
             self.session.log_sound(f"{self.stage}/{name}", waveform, sample_rate, self.weights.step)
 
     def _log_losses(self) -> None:
-        self.guard.check()
         losses = self.training_epoch_output.latest(self._num_micro_batches)
         mine = self.session.take_kept() | {f"train/{name}": loss for name, loss in losses.items()}
-        averaged = average_scalars(self.group, mine, self._num_own)
-        if self.world_size > 1:
-            shown = {name: averaged[f"train/{name}"] for name in losses}
-            self.latest_losses = lambda: shown
+        pending = PendingMeans(self.group, mine, self._num_own, flag=self.guard.suspects())
         scalars: dict[str, Tensor | float] = {"grad_norm": self.grad_norm}
         if self.config.on_nonfinite == "skip":
             scalars["num_skipped_steps"] = self.guard.num_skipped_steps
         for name, learning_rate in self.learning_rates.items():
             scalars[f"lr_{name}" if name else "lr"] = learning_rate
-        for key, value in (averaged | {f"train/{name}": v for name, v in scalars.items()}).items():
-            self.session.keep(key, value)
-        self.session.write(step=self.state.step, epoch=self.state.epoch)
+        step, epoch = self.state.step, self.state.epoch
+
+        def finish() -> None:
+            averaged, is_suspicious = pending.result()
+            self.guard.check() if is_suspicious else self.guard.acquit()
+            if self.world_size > 1:
+                shown = {name: averaged[f"train/{name}"] for name in losses}
+                self.latest_losses = lambda: shown
+            own = {f"train/{name}": value for name, value in scalars.items()}
+            self.session.write_now(averaged | own, step=step, epoch=epoch)
+
+        self._unfinished_log = finish
+        if self.world_size == 1:
+            self._finish_log()
+
+    def _finish_log(self) -> None:
+        """Write what the last step to be logged has given, now that it is known of all processes."""
+        finish, self._unfinished_log = self._unfinished_log, None
+        if finish is not None:
+            finish()
 
     def _call_training_epoch_end(self) -> None:
+        self._finish_log()
         self.guard.check()
         self.training_epoch_output.merge(self.group)
         self.stage, self.phase = "train_epoch", "training_epoch_end"
@@ -688,6 +704,7 @@ class BaseTrainer:
 
         When one before is still being written, that is waited for. See :meth:`require_saved`.
         """
+        self._finish_log()
         self.guard.check()
         self.phase = "saving"
         self.state.saved_step = self.state.step

@@ -20,6 +20,11 @@ Losses = dict[str, Tensor]
 Entry: TypeAlias = "float | dict[str, float]"
 Layout: TypeAlias = tuple[str, ...] | None  # names of an entry's scalars; None: a bare number
 
+MAX_SCALARS = 59
+CHECKSUMS = 1 << 16
+"""So many different ones, so that the sum of their squares is exact for a hundred thousand processes."""
+LABEL = "the losses of all processes"
+
 BLOCK_SIZE = 1024
 """Scalars that may be on the device before they are fetched."""
 
@@ -245,22 +250,50 @@ def average(
         values: of this process, shape ``(num_values,)``.
         weights: of them, of the same shape. Each value has a weight on at least one process.
     """
-    label = "the losses of all processes"
-    if not group.all_equal([len(values), zlib.crc32(repr(layout).encode())], label):
+    if not group.all_equal([len(values), zlib.crc32(repr(layout).encode())], LABEL):
         return None
     weighted = np.multiply(values, weights, where=weights > 0, out=np.zeros_like(values))
-    total, weight = group.sum(torch.from_numpy(np.stack([weighted, weights])), label).numpy()
+    total, weight = group.sum(torch.from_numpy(np.stack([weighted, weights])), LABEL).numpy()
     mean: np.ndarray[Any, Any] = total / weight
     return mean
 
 
-def average_scalars(group: Group, scalars: Mapping[str, float], weight: float) -> dict[str, float]:
-    """Mean of each scalar over the processes that have it, weighted by their samples."""
-    if group.world_size == 1:
-        return dict(scalars)
-    values = np.array(list(scalars.values()))
-    merged = average(group, list(scalars), values, np.full(len(values), weight))
-    if merged is not None:
-        return dict(zip(scalars, merged.tolist()))
-    everyone = group.all_gather((dict(scalars), weight), "the losses of all processes")
-    return weighted_means(*map(list, zip(*everyone)))
+class PendingMeans:
+    """Means of scalars over the processes that have them, on their way while the training goes on.
+
+    One exchange of a fixed size says whether all have the same scalars, what they are, and whether somebody asks for
+    attention. Only where they are not the same, or too many, there is a second one.
+
+    Args:
+        group: the processes; all of them make this at the same time, and later call :meth:`result` at the same time.
+        scalars: of this process.
+        weight: its samples.
+        flag: whether this process asks for attention.
+    """
+
+    def __init__(
+        self, group: Group, scalars: Mapping[str, float], weight: float, *, flag: bool
+    ) -> None:
+        self._group, self._scalars, self._weight = group, dict(scalars), weight
+        fits = len(scalars) <= MAX_SCALARS
+        checksum = float(zlib.crc32(repr(list(scalars)).encode()) % CHECKSUMS)
+        header = [flag, not fits, checksum, checksum**2, weight]
+        values = [value * weight if weight else 0.0 for value in scalars.values()]
+        vector = torch.zeros(len(header) + MAX_SCALARS, dtype=torch.float64)
+        filled = header + (values if fits else [])
+        vector[: len(filled)] = torch.tensor(filled, dtype=torch.float64)
+        self._finish = group.start_sum(vector, LABEL)
+
+    def result(self) -> tuple[dict[str, float], bool]:
+        """The means, and whether any process asked for attention."""
+        if self._group.world_size == 1:
+            return self._scalars, bool(self._finish()[0])
+        flags, too_many, checksums, squares, weight, *sums = self._finish().tolist()
+        # Equal numbers, and no others, have the square of their sum as the sum of their squares times their count.
+        if too_many or checksums**2 != squares * self._group.world_size:
+            return self._gathered(), bool(flags)
+        return {name: total / weight for name, total in zip(self._scalars, sums)}, bool(flags)
+
+    def _gathered(self) -> dict[str, float]:
+        everyone = self._group.all_gather((self._scalars, self._weight), LABEL)
+        return weighted_means(*map(list, zip(*everyone)))

@@ -90,6 +90,7 @@ class FiniteGuard:
         self._loss = self._zero
         self._describe_step: Callable[[], str] = str
         self._has_told_of_reads = False
+        self._num_judged = 0
 
     # ---- in a step ---------------------------------------------------------------------
 
@@ -146,6 +147,21 @@ class FiniteGuard:
 
     # ---- now and then ---------------------------------------------------------------------
 
+    def suspects(self) -> bool:
+        """Whether an update of this process since the last check may not be accepted; asks no other process.
+
+        Where this is False on all of them, :meth:`acquit` spares these updates the check.
+        """
+        if self.config.on_nonfinite == "skip":
+            self.check()
+        self._num_judged = len(self._steps)
+        return self.config.on_nonfinite == "raise" and any(self._judged())
+
+    def acquit(self) -> None:
+        """All that were looked at by :meth:`suspects` are good."""
+        del self._steps[: self._num_judged]
+        self._num_judged = 0
+
     def check(self) -> None:
         """Judge the updates since the last check; waits for the device. To be called before anything is saved.
 
@@ -158,6 +174,7 @@ class FiniteGuard:
         elif self.config.on_nonfinite == "raise" and self._steps:
             self._refuse()
         self._steps.clear()
+        self._num_judged = 0
 
     def _refuse(self) -> None:
         bad = next(

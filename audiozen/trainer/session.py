@@ -17,7 +17,7 @@ from audiozen.tracking.tracker import Tracker
 from audiozen.trainer.epoch_output import fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -135,6 +135,11 @@ class Session:
         else:
             self.tracker.log_audio(name, waveform, sample_rate, step=step)
             self.tracker.log_spectrogram(name, waveform, sample_rate, step=step)
+
+    def write_now(self, scalars: Mapping[str, Tensor | float], *, step: int, epoch: int) -> None:
+        """Give the trackers numbers, with one transfer from the device; what is kept stays so."""
+        values = fetch(list(scalars.values()))
+        self.tracker.log_scalars(dict(zip(scalars, values)), step=step, epoch=epoch)
 
     def write(self, *, step: int, epoch: int, again: bool = False) -> None:
         """Give the trackers what was kept, with one transfer from the device.

@@ -174,7 +174,7 @@ import json, math, warnings
 import torch
 from audiozen.errors import TrainingError
 from audiozen.processes.group import Group
-from audiozen.trainer.epoch_output import EpochOutput, average_scalars
+from audiozen.trainer.epoch_output import EpochOutput, PendingMeans
 
 warnings.simplefilter("error")
 group = Group()
@@ -205,8 +205,14 @@ uneven.append(torch.tensor(1.0 * rank), 1)
 uneven.merge(group)
 results["uneven"] = uneven.floats()
 
-results["scalars"] = average_scalars(group, {"a": 1.0 * rank, "b": 3.0}, 1 + rank)
-results["other scalars"] = average_scalars(group, {"a": 1.0 * rank} | extra, 1)
+
+def means(scalars, weight, flag=False):
+    return PendingMeans(group, scalars, weight, flag=flag).result()
+
+results["scalars"] = means({"a": 1.0 * rank, "b": 3.0}, 1 + rank, flag=rank == 1)
+results["other scalars"] = means({"a": 1.0 * rank} | extra, 1)
+results["of some"] = means({"a": math.nan if rank == 1 else 2.0 + rank}, rank != 1)
+results["many"] = means({str(i): 1.0 * rank for i in range(100)}, 1)
 
 behind = EpochOutput()
 for _ in range(1 + (rank == 2)):
@@ -234,8 +240,10 @@ def test_entries_of_several_processes_are_weighted_by_their_samples(tmp_path):
         {"loss": (3.0 + 6.0 + 12.0) / 3},
         1.0,
     ]
-    assert first["scalars"] == {"a": (2 + 2 * 3) / 6, "b": 3.0}
-    assert first["other scalars"] == {"a": 1.0, "extra": 8.5}
+    assert first["scalars"] == [{"a": (2 + 2 * 3) / 6, "b": 3.0}, True]
+    assert first["other scalars"] == [{"a": 1.0, "extra": 8.5}, False]
+    assert first["of some"] == [{"a": 3.0}, False]
+    assert first["many"] == [{str(i): 1.0 for i in range(100)}, False]
     assert "different numbers of micro-batches since the last merge: 1, 1, 2" in first["behind"]
 
 
