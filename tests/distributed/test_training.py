@@ -84,7 +84,9 @@ def test_weights_are_the_same_everywhere_and_those_of_one_process(trained, num_p
     for key in ("weights", "loss_weight", "best"):
         assert all(other[key] == first[key] for other in others)
         assert flat(first[key]) == pytest.approx(flat(expected[key]), rel=1e-3, abs=1e-4)
-    assert abs(first["loss_weight"]) > 0.01  # more than the first step of its optimizer: it was trained
+    assert (
+        abs(first["loss_weight"]) > 0.01
+    )  # more than the first step of its optimizer: it was trained
 
 
 @pytest.mark.parametrize("num_processes", [2, 3])
