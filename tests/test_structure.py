@@ -17,11 +17,11 @@ PACKAGE = ROOT / "audiozen"
 # A part may import those of the floors below it, and itself. Parts of one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"config", "acoustics", "complexity", "durable_files", "processes"},
-    {"losses", "metrics", "models", "data", "strategies"},
+    {"config", "acoustics", "durable_files", "processes", "streaming"},
+    {"complexity", "losses", "metrics", "models", "data", "strategies", "tables", "run_folder"},
     {"engine", "record", "tracking"},
-    {"trainer", "testing"},
-    {"experiment"},
+    {"trainer", "testing", "results"},
+    {"experiment", "report"},
     {"cli"},
     {"__main__"},
 ]

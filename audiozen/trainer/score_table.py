@@ -10,7 +10,9 @@ from torch import Tensor
 
 from audiozen.durable_files import replace_file
 from audiozen.errors import TrainingError
-from audiozen.tracking.table import format_summary, summarise, write_csv
+from audiozen.tables.files import write_csv
+from audiozen.tables.summary import summarise
+from audiozen.tables.text import format_summary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audiozen.cli.main import main
-from audiozen.tracking.table import read_csv
+from audiozen.tables.files import read_csv
 
 
 @pytest.mark.parametrize("ckpt", ["best", "latest", "epoch_0001", "exp/baseline/checkpoints/best"])

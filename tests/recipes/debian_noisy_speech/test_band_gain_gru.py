@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from audiozen.config.locate import locate
 from audiozen.data.audio import audio_info
 from audiozen.experiment import Experiment
-from audiozen.tracking.table import read_csv
+from audiozen.tables.files import read_csv
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "debian_noisy_speech" / "band_gain_gru"
 N_FFT = 512

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiozen.errors import AudioZENError
-from audiozen.tracking.table import Summary, format_summary, read_csv, summarise, write_csv
+from audiozen.tables.files import read_csv, write_csv
+from audiozen.tables.summary import Summary, summarise
+from audiozen.tables.text import format_summary
 
 NAN = math.nan
 

@@ -1,0 +1,219 @@
+"""One run, read from its folder.
+
+::
+
+    run = Run("exp/baseline")
+    run.state, run.best_score
+    run.tables()["test"][0]["si_sdr"]
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiozen.errors import AudioZENError, RequestError
+from audiozen.run_folder import ENHANCED, RunFolder
+from audiozen.tables.files import read_csv
+from audiozen.tracking.jsonl import read_metrics
+
+if TYPE_CHECKING:
+    from audiozen.tables.files import Value
+
+Record = dict[str, "Value"]
+
+RUNNING, DONE, STOPPED, FAILED, NEW = "running", "done", "stopped", "failed", "new"
+
+
+class Run:
+    """What is in the folder of a run. Nothing is changed, and each file is read when it is asked for.
+
+    A file that is not there is as if it were empty: a run may have been stopped at any time, or be running.
+
+    Args:
+        root: ``exp/<exp_id>``.
+
+    Raises:
+        RequestError: it is no folder, or nothing in it is of a run.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.folder = RunFolder(root)
+        self.root = self.folder.root
+        if not self.root.is_dir():
+            raise RequestError(
+                f"{root}: no such folder; expected that of a run, such as exp/my_run"
+            )
+        if not is_run(self.root):
+            raise RequestError(
+                f"{root} is not the folder of a run: it has neither config.toml, metrics nor checkpoints"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.root.resolve().name
+
+    # ---- settings and circumstances ------------------------------------------------------
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as run, as tables."""
+        try:
+            return tomllib.loads(self.folder.config.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise AudioZENError(f"{self.folder.config} cannot be read: {error}") from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """``time``, ``host``, ``packages``, ``git``, ``argv`` and more of the last start."""
+        return _read_json(self.folder.environment)
+
+    @property
+    def complexity(self) -> dict[str, Any]:
+        """Parameters, multiply-accumulates, latency; as far as they were measured."""
+        return _read_json(self.folder.complexity)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """``state``, ``started``, ``ended`` and ``message`` of the last start, as written by the run itself."""
+        return _read_json(self.folder.status)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``done``, ``stopped`` (resume to go on), ``failed`` (also: killed) or ``new``.
+
+        Not to be asked in the process that trains there: looking at a lock ends the locks of one's own process.
+        """
+        if _is_locked(self.folder.lock):
+            return RUNNING
+        stated = str(self.status.get("state", NEW))
+        return FAILED if stated == RUNNING else stated  # it could not say how it ended
+
+    # ---- training ------------------------------------------------------------------------
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the score."""
+        return bool(self.config.get("trainer", {}).get("args", {}).get("higher_is_better", True))
+
+    @property
+    def best_metric(self) -> str | None:
+        """Metric that decides the best checkpoint; None where it is not stated."""
+        metric = self.config.get("trainer", {}).get("args", {}).get("best_metric")
+        return None if metric is None else str(metric)
+
+    @property
+    def step(self) -> int | None:
+        """Steps in the newest checkpoint."""
+        return _read_json(self.folder.checkpoints / "latest" / "manifest.json").get("step")
+
+    @property
+    def epoch(self) -> int | None:
+        """Epoch of the newest checkpoint."""
+        return _read_json(self.folder.checkpoints / "latest" / "manifest.json").get("epoch")
+
+    @property
+    def best_checkpoint(self) -> str | None:
+        """Name of the checkpoint with the best score."""
+        best = self.folder.checkpoints / "best"
+        return best.resolve().name if best.exists() else None
+
+    @property
+    def best_score(self) -> float | None:
+        """Score of the best checkpoint."""
+        validation = _read_json(self.folder.checkpoints / "best" / "validation.json")
+        score = validation.get("outcome", {}).get("score")
+        return float(score) if isinstance(score, (int, float)) else None
+
+    def scalars(self) -> list[dict[str, Any]]:
+        """Rows of ``metrics.jsonl``: ``step``, ``epoch``, ``time`` and numbers by name."""
+        return read_metrics(self.folder.scalars) if self.folder.scalars.is_file() else []
+
+    # ---- evaluation ----------------------------------------------------------------------
+
+    def tables(self, stage: str = "test") -> dict[str, list[Record]]:
+        """Records of each dataset, one per signal.
+
+        Args:
+            stage: ``test``, or ``valid``: that of the best checkpoint.
+        """
+        name = stage if stage == "test" else f"{stage}_{self.best_checkpoint}"
+        return {dataset: read_csv(path) for dataset, path in self.folder.tables(name).items()}
+
+    def sounds(self, signal_id: str, dataset: str | None = None) -> dict[str, Path]:
+        """Files of one test signal by role, as far as they are there: noisy, enhanced, clean, then all others.
+
+        Args:
+            signal_id: as in the table.
+            dataset: as :meth:`tables` calls it; also where there is only one.
+        """
+        found: dict[str, Path] = {}
+        for role in self.folder.roles():
+            for path in (
+                self.folder.sound(role, signal_id, dataset),
+                self.folder.sound(role, signal_id),
+            ):
+                if path.is_file():
+                    found.setdefault(role, path)
+        order = {"mixture": 0, "noisy": 0, ENHANCED: 1, "clean": 2}
+        return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 3), item[0])))
+
+
+def is_run(root: Path) -> bool:
+    """Whether something in a folder is of a run."""
+    folder = RunFolder(root)
+    marks = (folder.config, folder.status, folder.scalars, folder.checkpoints)
+    return any(mark.exists() for mark in marks) or bool(folder.tables("test"))
+
+
+def find_runs(root: str | Path) -> list[Run]:
+    """All runs in a folder and the folders below it, by path; the folder itself may be one.
+
+    Raises:
+        RequestError: there is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise RequestError(
+            f"{root}: no such folder; expected one with the folders of runs, such as exp"
+        )
+    return [Run(folder) for folder in sorted(_folders_of_runs(root))]
+
+
+def _folders_of_runs(root: Path) -> list[Path]:
+    if is_run(root):
+        return [root]
+    below = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+    return [folder for path in below for folder in _folders_of_runs(path)]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise AudioZENError(f"{path} cannot be read: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of a run."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,105 @@
+"""Where things lie in the folder of a run. Knows names, and nothing of what is in the files.
+
+::
+
+    exp/my_run/
+    ├── config.toml, environment.json, status.json, complexity.json
+    ├── checkpoints/
+    ├── metrics/    metrics.jsonl; valid_<checkpoint>.csv and test.csv, with _<dataset> where there are several
+    ├── enhanced/   what the model made of the test signals: <id>.wav, in a folder per dataset where there are several
+    ├── sounds/     what else belongs to them, by role, in the same order: noisy/<id>.wav, clean/<id>.wav
+    ├── tb/, logs/
+    └── report/index.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+ENHANCED = "enhanced"
+"""The role of what a model makes."""
+MAX_BYTES = 200
+_FORBIDDEN = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
+_STEP = re.compile(r"step_\d{8}(_|$)")
+
+
+class RunFolder:
+    """Paths in the folder of one run.
+
+    Args:
+        root: ``exp/<exp_id>``. It need not be there.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.checkpoints = self.root / "checkpoints"
+        self.metrics = self.root / "metrics"
+        self.enhanced = self.root / ENHANCED
+        self.tensorboard = self.root / "tb"
+        self.logs = self.root / "logs"
+        self.scalars = self.metrics / "metrics.jsonl"
+        self.config = self.root / "config.toml"
+        self.environment = self.root / "environment.json"
+        self.status = self.root / "status.json"
+        self.complexity = self.root / "complexity.json"
+        self.report = self.root / "report" / "index.html"
+        self.lock = self.root / ".lock"
+
+    def table(self, name: str, dataset: str | None = None) -> Path:
+        """Table of an evaluation.
+
+        Args:
+            name: ``test``, or ``valid_<checkpoint>``.
+            dataset: None where there is only one.
+        """
+        return self.metrics / (f"{name}.csv" if dataset is None else f"{name}_{dataset}.csv")
+
+    def tables(self, name: str) -> dict[str, Path]:
+        """Tables of an evaluation that are there, by dataset; one without the name of a dataset is called ``name``."""
+        found = {
+            path.stem.removeprefix(f"{name}_"): path
+            for path in sorted(self.metrics.glob(f"{name}_*.csv"))
+            if not _STEP.match(
+                path.stem.removeprefix(f"{name}_")
+            )  # of a checkpoint inside an epoch
+        }
+        alone = self.table(name)
+        return {name: alone} if alone.is_file() else found
+
+    def sounds(self, role: str, dataset: str | None = None) -> Path:
+        """Folder of the signals of one role.
+
+        Args:
+            role: ``enhanced``, or any other word, such as ``noisy`` and ``clean``.
+            dataset: None where there is only one.
+        """
+        folder = self.enhanced if role == ENHANCED else self.root / "sounds" / file_name(role)
+        return folder if dataset is None else folder / file_name(dataset)
+
+    def sound(self, role: str, signal_id: str, dataset: str | None = None) -> Path:
+        """File of one signal."""
+        return self.sounds(role, dataset) / f"{file_name(signal_id)}.wav"
+
+    def roles(self) -> list[str]:
+        """Roles that there is sound of, ``enhanced`` last."""
+        others = self.root / "sounds"
+        names = sorted(path.name for path in others.iterdir()) if others.is_dir() else []
+        return [*names, ENHANCED] if self.enhanced.is_dir() else names
+
+
+def file_name(text: str) -> str:
+    """Any text as the name of a file: what file systems do not take is written as ``%2F``, what is too long is cut.
+
+    >>> file_name("p232/p232_001")
+    'p232%2Fp232_001'
+    >>> file_name("..")
+    '%2E.'
+    """
+    name = _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", text) or "%"
+    if len(name.encode()) <= MAX_BYTES:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    kept = name.encode()[: MAX_BYTES - len(digest) - 1].decode(errors="ignore")
+    return f"{kept}-{digest}"

@@ -1,0 +1,1 @@
+"""Tables with one record per signal: their files, their means, their text. Usable without a trainer."""
