@@ -48,7 +48,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 from audiozen.acoustics import si_sdr
-from audiozen.engine import num_cores
+from audiozen.processes.cores import num_cores
 from audiozen.testing import NoisyTones
 from audiozen.tracking.console import SilentConsole
 from audiozen.trainer.base_trainer import BaseTrainer

@@ -17,9 +17,9 @@ PACKAGE = ROOT / "audiozen"
 # A part may import those of the floors below it, and itself. Parts of one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"config", "acoustics", "durable_files", "processes", "streaming"},
-    {"complexity", "losses", "metrics", "models", "data", "strategies", "tables", "run_folder"},
-    {"engine", "record", "tracking"},
+    {"config", "acoustics", "durable_files", "processes", "run_folder"},
+    {"losses", "metrics", "models", "data", "strategies", "streaming", "tables"},
+    {"complexity", "engine", "record", "tracking"},
     {"trainer", "testing", "results"},
     {"experiment", "report"},
     {"cli"},

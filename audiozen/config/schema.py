@@ -124,6 +124,11 @@ class TrainerConfig(Settings):
     """Losses are logged every so many steps."""
     num_audio_samples: NonNegativeInt = 4
     """Signals per evaluation dataloader that log_audio writes to the tracker."""
+    save_audio: bool = True
+    """Write the signals that a test step gives to save_audio; audiozen report plays them."""
+    num_metric_workers: NonNegativeInt | None = None
+    """Processes that compute slow metrics beside the model. None: one per core, divided among the processes of the
+    machine. 0: none; metrics are computed in turn. The values do not depend on it."""
 
     @model_validator(mode="after")
     def _check_precision(self) -> TrainerConfig:

@@ -29,10 +29,22 @@ from audiozen.config.problems import build_settings
 from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.data.bad_samples import BadSamples
 from audiozen.data.loader import TrainingLoader
+from audiozen.data.shared_ids import shared_ids, warning_of
 from audiozen.data.workers import dead_workers_told
 from audiozen.engine import Engine
-from audiozen.errors import CheckpointError, ConfigError, Preempted, RequestError, TrainingError
+from audiozen.errors import (
+    AudioZENError,
+    CheckpointError,
+    ConfigError,
+    Preempted,
+    RequestError,
+    TrainingError,
+)
+from audiozen.metrics.pool import MetricPool
+from audiozen.processes.cores import num_cores
 from audiozen.processes.watch import Place
+from audiozen.run_folder import RunFolder
+from audiozen.tables.files import read_csv
 from audiozen.trainer.agreement import NO_WISHES, Agreement, Wishes
 from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
@@ -59,6 +71,7 @@ from audiozen.trainer.run_identity import (
     take_over_settings,
 )
 from audiozen.trainer.run_lock import run_lock
+from audiozen.trainer.run_status import run_status
 from audiozen.trainer.saved_run import IDENTITY, SavedRun
 from audiozen.trainer.score_table import ScoreTable, score_of
 from audiozen.trainer.session import Session
@@ -68,6 +81,7 @@ from audiozen.trainer.snapshot import (
     name_parts,
     take_snapshot,
 )
+from audiozen.trainer.sound_files import write_sounds
 from audiozen.trainer.state import TrainerState
 from audiozen.trainer.stop_signals import StopSignals
 from audiozen.trainer.weight_averaging import ExponentialAveraging, NoAveraging
@@ -113,6 +127,8 @@ class BaseTrainer:
         rank: number of this process, from 0.
         world_size: number of processes.
         is_main_process: whether this process writes files and computes scores.
+        metric_pool: processes that compute slow metrics while the model goes on: what
+            ``scorer.submit(self.metric_pool, enhanced, clean)`` returns may be part of what a step returns.
         sample_rate, n_fft, hop_length, win_length, stft, istft: where ``acoustics`` are given.
 
     Raises:
@@ -163,10 +179,12 @@ class BaseTrainer:
             if isinstance(module, nn.Module):
                 module.to(self.device)
 
-        self.exp_dir = Path(exp_dir)
-        self.checkpoints_dir = self.exp_dir / "checkpoints"
-        self.metrics_dir = self.exp_dir / "metrics"
-        self.enhanced_dir = self.exp_dir / "enhanced"
+        self.folder = RunFolder(exp_dir)
+        self.exp_dir = self.folder.root
+        self.checkpoints_dir = self.folder.checkpoints
+        self.metrics_dir = self.folder.metrics
+        self.enhanced_dir = self.folder.enhanced
+        self.metric_pool = MetricPool(self._num_metric_workers())
         self.store = CheckpointStore(
             self.checkpoints_dir, max_num_checkpoints=config.max_num_checkpoints
         )
@@ -195,7 +213,7 @@ class BaseTrainer:
         self.latest_losses: Callable[[], dict[str, float]] = dict
         self.stage = "train"
         self.phase = "the start"
-        self.batch_idx = 0
+        self.batch_idx = self.dataloader_idx = 0
         self.datasets: list[str] = []
         self.validation_dataloaders: list[Any] = []
         self.is_last_step_of_epoch = False
@@ -278,6 +296,8 @@ class BaseTrainer:
         name = self.stage if self.stage == "test" else f"{self.stage}_{self.weights.name}"
         with self._told_in_training(f"the table {name}"):
             table.write_csv(self.metrics_dir, name)
+        if self.stage == "test":
+            self._warn_of_shared_ids(table)
         for metric, mean in table.means().items():
             self.log(f"{self.stage}/{metric}", mean)
         if not self._wrapped:
@@ -506,16 +526,22 @@ class BaseTrainer:
 
             def noted_step(batch: Any, batch_idx: int, dataloader_idx: int) -> Any:
                 self.phase, self.batch_idx = step.__name__, batch_idx
+                self.dataloader_idx = dataloader_idx
                 with self.session.noting() as notes:
                     value = call(batch, batch_idx, dataloader_idx)
                 return value, notes
 
             def goes_on() -> bool:
-                progress.advance(1)
                 return not (self.stop_signals.received or self.group.stop_requested)
 
             outputs = run_step(noted_step, dataloaders, self.engine, seed=self.config.seed)
-            collected = collect(outputs, len(dataloaders), self.group, goes_on)
+            collected = collect(
+                outputs,
+                len(dataloaders),
+                self.group,
+                goes_on=goes_on,
+                when_done=lambda: progress.advance(1),
+            )
             score = None
             if self.is_main_process and collected is not None:
                 score = self._score_of(collected, epoch_end)
@@ -543,6 +569,7 @@ class BaseTrainer:
             stack.enter_context(self.group.watched(self._where, lambda: self.stop_signals.received))
             stack.enter_context(self.session.opened())
             stack.enter_context(dead_workers_told())
+            stack.enter_context(self.metric_pool)
             if ckpt_path is None:
                 stack.enter_context(self.averaging.applied())
             stack.enter_context(self.engine.strategy.published())
@@ -558,7 +585,7 @@ class BaseTrainer:
                 yield stack.enter_context(self.console.progress(stage, total, unit="batch"))
             finally:
                 self.stage, self.model, self.datasets = before
-                self.batch_idx = 0
+                self.batch_idx = self.dataloader_idx = 0
 
     # ---- the parts of one step, for training_step in manual optimisation --------------------------
 
@@ -639,6 +666,31 @@ class BaseTrainer:
         """
         if self.batch_idx < self.config.num_audio_samples:
             self.session.log_sound(f"{self.stage}/{name}", waveform, sample_rate, self.weights.step)
+
+    def save_audio(
+        self, ids: Sequence[str], *, sample_rate: int | None = None, **signals: Any
+    ) -> None:
+        """Write the sound of test signals as wav files, for the players of ``audiozen report`` and for other tools.
+
+        ``enhanced`` goes to ``enhanced/<id>.wav``, every other role to ``sounds/<role>/<id>.wav``, in a folder per
+        dataset where there are several. Levels are kept. In other stages than ``test``, and with
+        ``save_audio = false``, nothing is written, so that a validation step may serve both.
+
+        Args:
+            ids: one per signal, as in the table.
+            sample_rate: in Hz. None: that of ``[acoustics]``.
+            signals: by role, such as ``noisy``, ``enhanced`` and ``clean``: shape ``(batch, time)``, or a list of
+                ``(time,)`` where lengths differ.
+
+        Raises:
+            RequestError: not as many signals as ids.
+            AudioError: a signal is not finite, or the disk refuses.
+        """
+        if self.stage == "test" and self.config.save_audio:
+            several = len(self.datasets) > 1
+            dataset = self.datasets[self.dataloader_idx] if several else None
+            rate = self.sample_rate if sample_rate is None else sample_rate
+            write_sounds(self.folder, ids, signals, rate, dataset=dataset)
 
     def _log_losses(self) -> None:
         losses = self.training_epoch_output.latest(self._num_micro_batches)
@@ -933,6 +985,11 @@ class BaseTrainer:
 
         return describe
 
+    def _num_metric_workers(self) -> int:
+        if self.config.num_metric_workers is not None:
+            return self.config.num_metric_workers
+        return max(1, num_cores() // self.group.local_world_size)
+
     def _overrides(self, hook: str) -> bool:
         return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
 
@@ -967,10 +1024,12 @@ class BaseTrainer:
             )
             self.bad_samples = loader.bad_samples
             stack.enter_context(self._alone())
+            stack.enter_context(self._status())
             stack.enter_context(self.session.opened())
             stack.enter_context(self.stop_signals)
             stack.enter_context(self._writing_to_the_end())
             stack.enter_context(dead_workers_told())
+            stack.enter_context(self.metric_pool)
             logger.info("training on %s", self.engine.describe())
             if loader.inexact:
                 logger.info("the train dataloader is used as it is: %s", loader.inexact)
@@ -1033,6 +1092,10 @@ class BaseTrainer:
         """No other run in this experiment's folder."""
         return run_lock(self.exp_dir) if self.is_main_process else nullcontext()
 
+    def _status(self) -> AbstractContextManager[None]:
+        """How the run is getting on, for those who look at the folder."""
+        return run_status(self.folder.status) if self.is_main_process else nullcontext()
+
     @contextmanager
     def _writing_to_the_end(self) -> Iterator[None]:
         """Whatever ends the run, a checkpoint that is being written is finished; but not by a second signal."""
@@ -1070,6 +1133,17 @@ class BaseTrainer:
                 f"{self.checkpoints_dir} has checkpoints already ({', '.join(names)}); resume, choose another "
                 "folder, or delete them"
             )
+
+    def _warn_of_shared_ids(self, table: ScoreTable) -> None:
+        """Say it where the weights that are tested were chosen by the same signals."""
+        validated = self.folder.tables(f"valid_{self.weights.name}").values()
+        try:
+            ids = [str(record.get("id")) for path in validated for record in read_csv(path)]
+        except AudioZENError as error:
+            logger.warning("validation and test signals are not compared: %s", error)
+            return
+        if shared := shared_ids(ids, table.ids()):
+            logger.warning("%s", warning_of(shared, len(table.ids())))
 
     def _meet(self) -> Wishes:
         """What any process has reason to do."""

@@ -7,15 +7,17 @@ nothing is padded.
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from audiozen.data.loader import EvaluationLoader
-from audiozen.engine import move_tensors
+from audiozen.engine import map_leaves, move_tensors
 from audiozen.trainer.generators import seed_process
 
 if TYPE_CHECKING:
@@ -70,34 +72,71 @@ def run_step(
 
 
 def collect(
-    outputs: Generator[BatchOutput], num_dataloaders: int, group: Group, goes_on: Callable[[], bool]
+    outputs: Generator[BatchOutput],
+    num_dataloaders: int,
+    group: Group,
+    *,
+    goes_on: Callable[[], bool],
+    when_done: Callable[[], object] = lambda: None,
 ) -> list[list[Any]] | None:
     """All outputs in dataset order, on the CPU, on the main process; nothing on the others.
+
+    What futures in outputs stand for is computed while the evaluation goes on; those that are left are waited for at
+    the end.
 
     Args:
         outputs: those of this process.
         num_dataloaders: how many lists to return.
         group: the processes; all of them call this.
-        goes_on: called after each batch; False ends the evaluation here, and so the whole of it.
+        goes_on: called after each batch and each wait; False ends the evaluation here, and so the whole of it.
+        when_done: called for each batch whose output is there.
 
     Returns:
         One list per dataloader, each with one entry per batch; None where a process ended before its last batch.
     """
-    mine, is_whole = [], True
+    mine: list[BatchOutput] = []
+    pending: deque[BatchOutput] = deque()
+
+    def settle(*, waits: bool) -> bool:
+        while pending and (waits or is_there(pending[0].value)):
+            output = pending.popleft()
+            mine.append(replace(output, value=map_leaves(awaited, output.value)))
+            when_done()
+            if not goes_on():
+                return False
+        return goes_on()
+
     with closing(outputs):
         for output in outputs:
-            value = move_tensors(output.value, "cpu")
-            mine.append((output.dataloader_idx, output.batch_idx, value))
-            if not goes_on():
-                is_whole = False
+            pending.append(replace(output, value=move_tensors(output.value, "cpu")))
+            if not settle(waits=False):
                 break
+    is_whole = goes_on() and settle(waits=True)
     gathered = group.gather((is_whole, mine), "the outputs of an evaluation")
     if not all(whole for whole, _ in gathered):
         return None
     collected: list[list[Any]] = [[] for _ in range(num_dataloaders)]
-    for dataloader_idx, _, value in sorted(chain(*(m for _, m in gathered)), key=itemgetter(0, 1)):
-        collected[dataloader_idx].append(value)
+    everything = chain(*(outputs_of_one for _, outputs_of_one in gathered))
+    for output in sorted(everything, key=attrgetter("dataloader_idx", "batch_idx")):
+        collected[output.dataloader_idx].append(output.value)
     return collected
+
+
+def is_there(value: Any) -> bool:
+    """Whether no future in an output is still to come."""
+    to_come = []
+
+    def look(leaf: Any) -> None:
+        if isinstance(leaf, Future) and not leaf.done():
+            to_come.append(leaf)
+
+    map_leaves(look, value)
+    return not to_come
+
+
+def awaited(leaf: Any) -> Any:
+    """What a future stands for; all else is what it is."""
+    return leaf.result() if isinstance(leaf, Future) else leaf
 
 
 def with_dataloader_idx(step: Step) -> Step:

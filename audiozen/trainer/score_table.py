@@ -15,6 +15,7 @@ from audiozen.tables.summary import summarise
 from audiozen.tables.text import format_summary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Record = dict[str, Any]
@@ -54,6 +55,10 @@ class ScoreTable:
             for metric, summary in summarise(records).items()
         }
 
+    def ids(self) -> set[str]:
+        """Ids of the signals of all datasets."""
+        return {str(record["id"]) for records in self.records.values() for record in records}
+
     def overall(self) -> dict[str, float]:
         """Mean of each metric over the signals of all datasets."""
         everything = [record for records in self.records.values() for record in records]
@@ -71,9 +76,8 @@ def records_of(outputs: Sequence[Any]) -> list[Record]:
     """One record per signal.
 
     Args:
-        outputs: one entry per batch: a mapping of columns, each a number, a string, a 1-D tensor or a list,
-        with one value
-            per signal of the batch.
+        outputs: one entry per batch: a mapping of columns, each a number, a string, a 1-D tensor or a list, with one
+            value per signal of the batch. A mapping among them holds further columns, under their own names.
 
     Returns:
         Records in dataset order, each with an ``id``: the column of that name, or else the signal's number.
@@ -87,7 +91,7 @@ def records_of(outputs: Sequence[Any]) -> list[Record]:
             raise TrainingError(
                 f"{SCORES_TAKEN_BY_DEFAULT}; a step returned {type(output).__name__}"
             )
-        columns = {name: as_list(name, value) for name, value in output.items()}
+        columns = columns_of_batch(output)
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise TrainingError(f"{SCORES_TAKEN_BY_DEFAULT}; a step returned columns of {lengths}")
@@ -95,6 +99,31 @@ def records_of(outputs: Sequence[Any]) -> list[Record]:
             record = dict(zip(columns, values))
             records.append({"id": record.pop("id", str(len(records))), **record})
     return records
+
+
+def columns_of_batch(output: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Columns by name.
+
+    Raises:
+        TrainingError: there are two of one name.
+    """
+    columns: dict[str, list[Any]] = {}
+    for name, value in flattened(output):
+        if name in columns:
+            raise TrainingError(
+                f"{SCORES_TAKEN_BY_DEFAULT}; a step returned two columns called {name!r}"
+            )
+        columns[name] = as_list(name, value)
+    return columns
+
+
+def flattened(output: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Columns of a batch; those of a mapping in the place of one as well."""
+    for name, value in output.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value)
+        else:
+            yield name, value
 
 
 def as_list(name: str, column: Any) -> list[Any]:

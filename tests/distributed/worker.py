@@ -158,6 +158,10 @@ def pad(samples):
     return nn.utils.rnn.pad_sequence(signals, batch_first=True), lengths, indices
 
 
+def halves(numbers):
+    return {"half": [number / 2 for number in numbers]}
+
+
 class Evaluator(BaseTrainer):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -173,7 +177,13 @@ class Evaluator(BaseTrainer):
         scores = [e[:n].square().mean() for e, n in zip(estimate, lengths)]
         self.log("last_index", indices[-1])
         self.log_audio(f"{dataloader_idx}_{indices[0]}", estimate[0, : lengths[0]], 8000)
-        return {"id": [str(i) for i in indices], "power": scores, "length": lengths}
+        beside = self.metric_pool.submit(halves, lengths)
+        return {
+            "id": [str(i) for i in indices],
+            "power": scores,
+            "length": lengths,
+            "beside": beside,
+        }
 
     def validation_epoch_end(self, validation_epoch_output):
         self.outputs.append(validation_epoch_output)

@@ -68,3 +68,13 @@ def test_score_is_the_only_one_or_the_chosen_one():
         score_of({"x": 1.0, "y": 2.0}, None)
     with pytest.raises(TrainingError, match="best_metric is 'z'"):
         score_of({"x": 1.0}, "z")
+
+
+def test_mapping_in_the_place_of_a_column_holds_further_columns():
+    [record] = records_of([{"id": "a", "after": {"x": [1.0], "x__error": [""]}, "y": 2.0}])
+    assert record == {"id": "a", "x": 1.0, "x__error": "", "y": 2.0}
+
+
+def test_two_columns_of_one_name_are_refused():
+    with pytest.raises(TrainingError, match="two columns called 'x'"):
+        records_of([{"x": 1.0, "after": {"x": [1.0]}}])

@@ -24,6 +24,7 @@ class Trainer(BaseTrainer):
         """Scores of one batch, one per signal. The test takes the same."""
         noisy, clean, names = batch
         enhanced = self.model(noisy)
+        self.save_audio(names, noisy=noisy, enhanced=enhanced, clean=clean)
         self.log_audio(names[0], enhanced[0], self.sample_rate)
         return {
             "id": names,

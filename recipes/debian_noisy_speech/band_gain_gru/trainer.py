@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from audiozen.data.audio import write_audio
 from audiozen.metrics import Scorer
 from audiozen.trainer.base_trainer import BaseTrainer
 
@@ -28,14 +27,18 @@ class Trainer(BaseTrainer):
         return self.scores(batch, enhanced, CHEAP)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        noisy, _, labels = batch
+        noisy, clean, labels = batch
         enhanced = self.model(noisy)
-        for name, waveform in zip(labels["id"], enhanced):
-            write_audio(self.enhanced_dir / f"{name}.wav", waveform, self.sample_rate)
+        self.save_audio(labels["id"], noisy=noisy, enhanced=enhanced, clean=clean)
         return self.scores(batch, enhanced, ALL)
 
     def scores(self, batch: Any, enhanced: Any, metrics: list[str]) -> Any:
-        """Columns of the table: labels, scores, and the scores of what went in."""
+        """Columns of the table: labels, scores, and the scores of what went in. They are computed beside the model."""
         noisy, clean, labels = batch
         scorer = Scorer(metrics, self.sample_rate)
-        return labels | scorer(enhanced, clean) | scorer(noisy, clean, suffix="_noisy")
+        return {
+            **labels,
+            "duration": [len(waveform) / self.sample_rate for waveform in noisy],
+            "after": scorer.submit(self.metric_pool, enhanced, clean),
+            "before": scorer.submit(self.metric_pool, noisy, clean, suffix="_noisy"),
+        }
