@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from audiozen.errors import ConfigError
+from audiozen.processes.cores import num_cores
 from audiozen.processes.group import Group
 from audiozen.strategies import OneProcess, make_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch.optim import Optimizer
 
@@ -252,13 +253,6 @@ def set_num_threads(num_threads: int | None, num_processes: int) -> None:
         torch.set_num_threads(share)
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def find_device(name: str, local_rank: int) -> torch.device:
     """The device of this process.
 
@@ -284,14 +278,21 @@ def find_device(name: str, local_rank: int) -> torch.device:
 
 def move_tensors(value: Any, device: torch.device | str, *, non_blocking: bool = False) -> Any:
     """``value`` with every tensor in it on ``device``; dicts, lists, tuples and dataclasses are walked through."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=non_blocking)
+
+    def moved(leaf: Any) -> Any:
+        return leaf.to(device, non_blocking=non_blocking) if isinstance(leaf, Tensor) else leaf
+
+    return map_leaves(moved, value)
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """``value`` with ``function`` applied to everything in it that is no dict, list, tuple or dataclass."""
     if isinstance(value, dict):
-        return {k: move_tensors(v, device, non_blocking=non_blocking) for k, v in value.items()}
+        return {key: map_leaves(function, part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        moved = [move_tensors(v, device, non_blocking=non_blocking) for v in value]
-        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
+        parts = [map_leaves(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        return dataclasses.replace(value, **move_tensors(fields, device, non_blocking=non_blocking))
-    return value
+        return dataclasses.replace(value, **map_leaves(function, fields))
+    return function(value)

@@ -7,6 +7,7 @@ AudioZENError               exit code 1: the run failed
 ├── ManifestError           a list of sound files with something wrong in it
 ├── ShapeError              tensors that do not fit together
 ├── MetricError             a metric that is undefined for this pair of signals (strict mode), or not installed
+├── WorkerDied              a process that computed metrics beside the model ended before it had a result
 ├── CheckpointError         a checkpoint that is missing, does not fit, or cannot be written
 │   └── DamagedCheckpointError  a file of one is missing, unreadable, or not as it was written
 ├── TrainingError           training cannot go on, or a hook returned what it must not
@@ -73,6 +74,13 @@ class MetricError(AudioZENError):
     def __init__(self, reason: str, detail: str | None = None) -> None:
         self.reason = reason
         super().__init__(detail or reason)
+
+    def __reduce__(self) -> tuple[type[MetricError], tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
+
+class WorkerDied(AudioZENError):
+    """A process that computed metrics beside the model ended before it had a result. The text says how."""
 
 
 class CheckpointError(AudioZENError):

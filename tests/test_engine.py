@@ -16,10 +16,10 @@ from audiozen.engine import (
     find_device,
     measure_gradients,
     move_tensors,
-    num_cores,
     set_num_threads,
 )
 from audiozen.errors import ConfigError
+from audiozen.processes.cores import num_cores
 from audiozen.strategies import OneProcess
 
 Pair = namedtuple("Pair", ["noisy", "clean"])

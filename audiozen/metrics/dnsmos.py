@@ -6,7 +6,10 @@ computed here as the official script does, so that figures compare with publishe
 - A signal shorter than 9.01 s is doubled until it is not.
 - Segments of 9.01 s, one second apart, are scored, and the scores averaged.
 - The script computes the end of a segment in floating point, and drops those that start 7 to 23 s
-  into the signal, since their length comes out one sample short.
+  into the signal, since their length comes out one sample short. It also counts whole seconds only,
+  and so may miss the last segment.
+
+Metrics named with ``_full`` behind score all segments.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from audiozen.metrics.measure import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -103,34 +108,74 @@ def dnsmos_p808(estimate: Signal, *, sample_rate: int = 16000, strict: bool = Fa
     return evaluate("dnsmos_p808", DNSMOS, estimate, None, sample_rate, strict=strict)
 
 
+def dnsmos_sig_full(estimate: Signal, *, sample_rate: int = 16000, strict: bool = False) -> Tensor:
+    """As :func:`dnsmos_sig`, of all segments of 9.01 s: the official script drops some.
+
+    The two are equal up to 16 s if the signal has at least 9.01 s. Figures of the two must not be
+    compared; published ones are those of the official script.
+    """
+    return evaluate("dnsmos_sig_full", DNSMOS_FULL, estimate, None, sample_rate, strict=strict)
+
+
+def dnsmos_bak_full(estimate: Signal, *, sample_rate: int = 16000, strict: bool = False) -> Tensor:
+    """As :func:`dnsmos_bak`, of all segments; see :func:`dnsmos_sig_full`."""
+    return evaluate("dnsmos_bak_full", DNSMOS_FULL, estimate, None, sample_rate, strict=strict)
+
+
+def dnsmos_ovrl_full(estimate: Signal, *, sample_rate: int = 16000, strict: bool = False) -> Tensor:
+    """As :func:`dnsmos_ovrl`, of all segments; see :func:`dnsmos_sig_full`."""
+    return evaluate("dnsmos_ovrl_full", DNSMOS_FULL, estimate, None, sample_rate, strict=strict)
+
+
+def dnsmos_p808_full(estimate: Signal, *, sample_rate: int = 16000, strict: bool = False) -> Tensor:
+    """As :func:`dnsmos_p808`, of all segments; see :func:`dnsmos_sig_full`."""
+    return evaluate("dnsmos_p808_full", DNSMOS_FULL, estimate, None, sample_rate, strict=strict)
+
+
 def _dnsmos(estimate: Samples, _reference: Samples | None, _rate: int) -> dict[str, float]:
-    if np.abs(estimate).max() < _LEAST_PEAK:
+    return _mean_scores(estimate, {"": _official_starts})
+
+
+def _dnsmos_full(estimate: Samples, _reference: Samples | None, _rate: int) -> dict[str, float]:
+    return _mean_scores(estimate, {"": _official_starts, "_full": _all_starts})
+
+
+def _mean_scores(
+    signal: Samples, protocols: Mapping[str, Callable[[int], Sequence[int]]]
+) -> dict[str, float]:
+    """Means over the segments that each protocol chooses, which are scored once."""
+    if np.abs(signal).max() < _LEAST_PEAK:
         raise MetricError("silent_estimate", "no sample of the estimate reaches 16-bit precision")
-    segments, counts = zip(*_segments(estimate))
-    scores = np.average([_score_segment(segment) for segment in segments], axis=0, weights=counts)
-    return dict(zip((*_POLYNOMIALS, "dnsmos_p808"), scores.tolist()))
+    audio = _repeat(signal)
+    # Where the signal was repeated, segments one period apart are the same.
+    period = len(signal)
+    score = functools.cache(lambda start: _score_segment(audio[start : start + _SEGMENT_LENGTH]))
+    means: dict[str, float] = {}
+    for suffix, starts in protocols.items():
+        scores = np.mean([score(start % period) for start in starts(len(audio))], axis=0)
+        names = [name + suffix for name in (*_POLYNOMIALS, "dnsmos_p808")]
+        means |= dict(zip(names, scores.tolist()))
+    return means
 
 
-def _segments(signal: Samples) -> list[tuple[Samples, int]]:
-    """Different segments, each with the number of times it counts."""
-    audio = signal
-    while len(audio) < _SEGMENT_LENGTH:
-        audio = np.append(audio, audio)
-    counts: dict[int, int] = {}
-    for start in _segment_starts(len(audio)):
-        # Where the signal was doubled, segments one period apart are the same.
-        first = start % len(signal) if len(audio) > len(signal) else start
-        counts[first] = counts.get(first, 0) + 1
-    return [(audio[start : start + _SEGMENT_LENGTH], count) for start, count in counts.items()]
+def _repeat(signal: Samples) -> Samples:
+    """Doubled until it has a segment."""
+    while len(signal) < _SEGMENT_LENGTH:
+        signal = np.append(signal, signal)
+    return signal
 
 
-def _segment_starts(length: int) -> list[int]:
+def _official_starts(length: int) -> list[int]:
     num_hops = int(np.floor(length / _SAMPLE_RATE) - _SEGMENT_SECONDS) + 1
     ends = [int((hop + _SEGMENT_SECONDS) * _SAMPLE_RATE) for hop in range(num_hops)]
     starts = [hop * _SAMPLE_RATE for hop in range(num_hops)]
     return [
         start for start, end in zip(starts, ends) if min(end, length) - start >= _SEGMENT_LENGTH
     ]
+
+
+def _all_starts(length: int) -> Sequence[int]:
+    return range(0, length - _SEGMENT_LENGTH + 1, _SAMPLE_RATE)
 
 
 def _score_segment(segment: Samples) -> NDArray[np.float64]:
@@ -206,3 +251,6 @@ def _mel_to_hz(mels: Samples) -> Samples:
 
 
 DNSMOS = Measure(_dnsmos, sample_rates=(_SAMPLE_RATE,), needs_reference=False)
+DNSMOS_FULL = Measure(
+    _dnsmos_full, sample_rates=(_SAMPLE_RATE,), needs_reference=False, covers=(DNSMOS,)
+)

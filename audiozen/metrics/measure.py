@@ -16,7 +16,7 @@ from audiozen.acoustics import is_silent
 from audiozen.errors import MetricError, RequestError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
 Signal: TypeAlias = Tensor | NDArray[Any]
@@ -37,11 +37,15 @@ class Measure:
             of the metric. Raises MetricError where they are undefined.
         sample_rates: those it takes, in Hz. None: any.
         needs_reference: whether it looks at the reference.
+        is_slow: whether it takes more than a millisecond or so for a signal of 4 s.
+        covers: measures whose values it gives as well, so that they need not run beside it.
     """
 
     compute: Callable[[Samples, Samples | None, int], Mapping[str, float]]
     sample_rates: tuple[int, ...] | None = None
     needs_reference: bool = True
+    is_slow: bool = True
+    covers: tuple[Measure, ...] = ()
 
     def __call__(
         self, estimate: Samples, reference: Samples | None, sample_rate: int
@@ -98,9 +102,9 @@ def evaluate(
     """
     measure.check_sample_rate(name, sample_rate)
     values = []
-    for index, pair in enumerate(pairs(estimate, reference)):
+    for index, (samples, target, _) in enumerate(signals(estimate, reference)):
         try:
-            values.append(float(measure(*pair, sample_rate)[name]))
+            values.append(float(measure(samples, target, sample_rate)[name]))
         except MetricError as error:
             if strict or error.reason == NOT_INSTALLED:
                 raise MetricError(error.reason, f"{name} of signal {index}: {error}") from error
@@ -108,23 +112,18 @@ def evaluate(
     return torch.tensor(values, dtype=torch.float64).reshape(tuple(estimate.shape[:-1]))
 
 
-def pairs(estimate: Signal, reference: Signal | None) -> list[tuple[Samples, Samples | None]]:
-    """Estimate and reference of each signal, in float64 on the CPU.
+def signals(
+    estimate: Signal, reference: Signal | None, noisy: Signal | None = None
+) -> list[tuple[Samples, Samples | None, Samples | None]]:
+    """Estimate, reference and noisy signal of each example, in float64 on the CPU.
 
     Raises:
         ShapeError: the shapes differ, or are neither ``(time,)`` nor ``(batch, time)``.
         TypeError: not floating point.
     """
     estimates = _as_samples(estimate, "estimate")
-    if reference is None:
-        return [(samples, None) for samples in estimates]
-    references = _as_samples(reference, "reference")
-    if tuple(estimate.shape) != tuple(reference.shape):
-        raise ShapeError(
-            f"estimate {tuple(estimate.shape)} and reference {tuple(reference.shape)} differ in "
-            "shape; trim or pad one of them first"
-        )
-    return list(zip(estimates, references))
+    references = _matching(reference, "reference", estimate)
+    return list(zip(estimates, references, _matching(noisy, "noisy", estimate)))
 
 
 def require(package: str, *, extra: str) -> ModuleType:
@@ -161,6 +160,18 @@ def _as_samples(signal: Signal, role: str) -> Samples:
         )
     samples: Samples = tensor.to("cpu", torch.float64).numpy()
     return np.atleast_2d(samples)
+
+
+def _matching(signal: Signal | None, role: str, estimate: Signal) -> Sequence[Samples | None]:
+    if signal is None:
+        return [None] * (1 if estimate.ndim == 1 else len(estimate))
+    samples = _as_samples(signal, role)
+    if tuple(estimate.shape) != tuple(signal.shape):
+        raise ShapeError(
+            f"estimate {tuple(estimate.shape)} and {role} {tuple(signal.shape)} differ in shape; "
+            "trim or pad one of them first"
+        )
+    return list(samples)
 
 
 def _refuse_undefined(estimate: Samples, reference: Samples | None) -> None:

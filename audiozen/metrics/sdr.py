@@ -85,5 +85,5 @@ def _snr(estimate: Samples, reference: Samples | None, _: int) -> dict[str, floa
     return {"snr": value.item()}
 
 
-SI_SDR = Measure(_si_sdr)
-SNR = Measure(_snr)
+SI_SDR = Measure(_si_sdr, is_slow=False)
+SNR = Measure(_snr, is_slow=False)

@@ -17,7 +17,26 @@ def test_every_metric_is_exported_under_its_name():
 
 def test_only_dnsmos_does_without_a_reference():
     without = [name for name, metric in METRICS.items() if not metric.needs_reference]
-    assert without == ["dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808"]
+    plain = ["dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808"]
+    assert without == plain + [f"{name}_full" for name in plain]
+
+
+def test_distances_are_better_when_lower():
+    lower = [name for name, metric in METRICS.items() if not metric.higher_is_better]
+    assert lower == ["lsd_urgent", "llr", "wss"]
+
+
+def test_no_name_is_taken_for_an_improvement():
+    assert not [name for name in METRICS if name.endswith("_i")]
+
+
+def test_module_tells_of_every_metric():
+    told = audiozen.metrics.__doc__
+    families = {name.removesuffix("_full").rpartition("_")[0] for name in METRICS if "dns" in name}
+    assert families == {"dnsmos"}
+    for name in METRICS:
+        short = name.removesuffix("_full").removeprefix("dnsmos")
+        assert f"``{name}``" in told or f"``{short}``" in told, name
 
 
 def test_public_names_are_sorted_and_there():

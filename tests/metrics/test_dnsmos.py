@@ -10,9 +10,10 @@ import pytest
 
 from audiozen.errors import MetricError
 from audiozen.metrics import METRICS, Scorer, dnsmos_ovrl
-from audiozen.metrics.dnsmos import _log_mel, _mel_filters, _segment_starts, _segments
+from audiozen.metrics.dnsmos import _all_starts, _log_mel, _mel_filters, _official_starts, _repeat
 
 NAMES = ["dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "dnsmos_p808"]
+FULL = [f"{name}_full" for name in NAMES]
 SEGMENT = 144160
 
 
@@ -32,9 +33,22 @@ def official():
     return score
 
 
-def scores(samples: np.ndarray) -> list[float]:
-    columns = Scorer(NAMES)(samples)
-    return [columns[name][0] for name in NAMES]
+def scores(samples: np.ndarray, names: list[str] = NAMES) -> list[float]:
+    columns = Scorer(names)(samples)
+    return [columns[name][0] for name in names]
+
+
+@pytest.fixture
+def loudness(monkeypatch):
+    """Scores a segment by its mean square, at once, and lists the calls."""
+    scored = []
+
+    def score(segment):
+        scored.append(np.mean(segment**2))
+        return np.full(4, scored[-1])
+
+    monkeypatch.setattr("audiozen.metrics.dnsmos._score_segment", score)
+    return scored
 
 
 # Repeated with equal segments, repeated with different ones, and long enough.
@@ -53,21 +67,44 @@ def test_segments_are_those_of_the_official_script(seconds):
         range(length)[int(hop * 16000) : int((hop + 9.01) * 16000)] for hop in range(num_hops)
     ]
     expected = [part.start for part in slices if len(part) >= SEGMENT]
-    assert _segment_starts(length) == expected
+    assert _official_starts(length) == expected
     assert expected == [16000 * hop for hop in range(num_hops) if hop < 7 or hop > 23]
 
 
+@pytest.mark.parametrize("length", [SEGMENT, SEGMENT + 15999, SEGMENT + 16000, 40 * 16000])
+def test_full_takes_every_segment_that_fits(length):
+    fitting = [start for start in range(0, length, 16000) if start + SEGMENT <= length]
+    assert list(_all_starts(length)) == fitting
+
+
 @pytest.mark.parametrize(("length", "num_different"), [(64000, 4), (48000, 3), (16000, 1)])
-def test_equal_segments_of_a_repeated_signal_are_computed_once(length, num_different):
-    samples = np.random.default_rng(0).standard_normal(length)
-    segments, counts = zip(*_segments(samples))
-    assert len(segments) == num_different
-    repeated = np.tile(samples, 16)
-    starts = _segment_starts(len(samples) * 2 ** math.ceil(math.log2(SEGMENT / length)))
-    assert sum(counts) == len(starts)
-    mean = sum(count * segment for segment, count in zip(segments, counts))
-    everything = sum(repeated[start : start + SEGMENT] for start in starts)
-    np.testing.assert_allclose(mean, everything, atol=1e-12)
+def test_equal_segments_of_a_repeated_signal_are_computed_once(loudness, length, num_different):
+    """Where both protocols are asked for, too; each counts as often as it occurs."""
+    samples = np.random.default_rng(0).standard_normal(length) * np.linspace(0, 1, length)
+    plain, full = scores(samples, ["dnsmos_sig", "dnsmos_sig_full"])
+    assert len(loudness) == len(set(loudness)) == num_different
+    repeated = _repeat(samples)
+    assert len(repeated) == length * 2 ** math.ceil(math.log2(SEGMENT / length))
+    for value, starts in ((plain, _official_starts), (full, _all_starts)):
+        segments = [repeated[start : start + SEGMENT] for start in starts(len(repeated))]
+        assert value == pytest.approx(np.mean([np.mean(s**2) for s in segments]), rel=1e-12)
+
+
+def test_full_hears_what_the_official_script_drops(loudness):
+    """The last four seconds of twenty."""
+    samples = np.random.default_rng(0).standard_normal(320000) * 0.1
+    before = scores(samples, NAMES + FULL)
+    samples[-64000:] *= 3
+    after = scores(samples, NAMES + FULL)
+    assert after[0] == before[0]
+    assert after[4] > 1.4 * before[4]
+    assert before[:4] == [before[0]] * 4
+    assert before[4:] == [before[4]] * 4
+
+
+def test_full_equals_official_below_16_seconds(pair):
+    samples = np.resize(pair.estimate, SEGMENT + 1000)
+    assert scores(samples, FULL) == scores(samples)
 
 
 def test_features_equal_librosa():
@@ -109,7 +146,9 @@ def test_samples_beyond_full_scale_are_scored(pair):
 
 def test_functions_equal_the_scorer(pair):
     second = pair.estimate[:16000]
-    assert [METRICS[name].function(second).item() for name in NAMES] == scores(second)
+    for names in (NAMES, FULL):
+        functions = [METRICS[name].function(second).item() for name in names]
+        assert functions == scores(second, names)
 
 
 def test_runs_without_importing_speechmos_or_librosa():

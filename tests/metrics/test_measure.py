@@ -14,8 +14,9 @@ from audiozen.metrics.measure import Measure, evaluate, require
 
 INTRUSIVE = [name for name, metric in METRICS.items() if metric.needs_reference]
 
+NEED_PESQ = ["pesq_wb", "pesq_nb", "csig", "cbak", "covl"]
+
 PESQ_WB = pytest.param("pesq_wb", marks=pytest.mark.pesq)
-PESQ_NB = pytest.param("pesq_nb", marks=pytest.mark.pesq)
 
 
 def call(name, estimate, reference, **kwargs):
@@ -97,7 +98,7 @@ def test_batch_has_one_value_per_signal(pair, name):
     assert values.dtype == torch.float64
     assert values[0] == call(name, *pair)
     assert math.isnan(values[1])
-    assert values[2] > values[0]
+    assert (values[2] > values[0]) == METRICS[name].higher_is_better
 
 
 def test_single_signal_gives_a_scalar_and_a_batch_of_none_gives_none(pair):
@@ -110,7 +111,9 @@ def test_tensors_and_arrays_give_the_same(pair):
     assert METRICS["stoi"].function(*as_tensors) == METRICS["stoi"].function(*pair)
 
 
-@pytest.mark.parametrize("name", ["si_sdr", PESQ_WB, "stoi", "estoi"])
+@pytest.mark.parametrize(
+    "name", ["si_sdr", "sdr_bss", "ssnr", "lsd_urgent", "llr", "wss", PESQ_WB, "stoi", "estoi"]
+)
 def test_signals_are_not_changed(pair, name):
     before = [signal.copy() for signal in pair]
     call(name, *pair)
@@ -118,7 +121,8 @@ def test_signals_are_not_changed(pair, name):
 
 
 @pytest.mark.parametrize(
-    "name", [PESQ_WB, PESQ_NB, *(name for name in METRICS if not name.startswith("pesq"))]
+    "name",
+    [pytest.param(name, marks=pytest.mark.pesq if name in NEED_PESQ else ()) for name in METRICS],
 )
 def test_higher_is_better(pair, name):
     metric = METRICS[name]
@@ -134,7 +138,11 @@ def test_higher_is_better(pair, name):
         ("pesq_wb", 8000, "16000 Hz"),
         ("pesq_wb", 48000, "16000 Hz"),
         ("pesq_nb", 44100, "8000 or 16000 Hz"),
+        ("csig", 8000, "16000 Hz"),
+        ("llr", 44100, "8000 or 16000 Hz"),
+        ("wss", 44100, "8000 or 16000 Hz"),
         ("dnsmos_ovrl", 48000, "16000 Hz"),
+        ("dnsmos_ovrl_full", 48000, "16000 Hz"),
     ],
 )
 def test_rate_at_which_it_is_not_defined_is_refused(pair, name, rate, allowed):
@@ -145,6 +153,16 @@ def test_rate_at_which_it_is_not_defined_is_refused(pair, name, rate, allowed):
 def test_rate_of_zero_is_refused(pair):
     with pytest.raises(RequestError, match="stoi: sample_rate must be positive, got 0"):
         call("stoi", *pair, sample_rate=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("sdr_bss", 512), ("lsd_urgent", 512), ("ssnr", 600), ("llr", 600), ("wss", 600)],
+)
+def test_fewer_samples_than_it_needs_are_too_short(pair, name, least):
+    enough = [signal[8000 : 8000 + least] for signal in pair]
+    assert math.isfinite(call(name, *enough, strict=True))
+    assert reason(name, *(signal[:-1] for signal in enough)) == "too_short"
 
 
 def test_package_that_gives_up_is_told_and_does_not_stop_the_run(pair):
