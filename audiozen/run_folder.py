@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 ENHANCED = "enhanced"
 """The role of what a model makes."""
@@ -85,7 +86,8 @@ class RunFolder:
     def roles(self) -> list[str]:
         """Roles that there is sound of, ``enhanced`` last."""
         others = self.root / "sounds"
-        names = sorted(path.name for path in others.iterdir()) if others.is_dir() else []
+        folders = [path for path in others.glob("*") if path.is_dir()]
+        names = sorted(unquote(path.name) for path in folders)
         return [*names, ENHANCED] if self.enhanced.is_dir() else names
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import struct
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 Record = dict[str, "Value"]
 
 RUNNING, DONE, STOPPED, FAILED, NEW = "running", "done", "stopped", "failed", "new"
+
+# struct flock, as fcntl(2) has it: the place of its type, and an exclusive lock on everything.
+if sys.platform == "darwin":
+    _LOCK, _LOCK_TYPE, _WHOLE_FILE = "qqihh", 3, (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+else:
+    _LOCK, _LOCK_TYPE, _WHOLE_FILE = "hhqqi4x", 0, (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class Run:
@@ -91,33 +99,50 @@ class Run:
 
         Not to be asked in the process that trains there: looking at a lock ends the locks of one's own process.
         """
-        if _is_locked(self.folder.lock):
+        is_locked = _is_locked(self.folder.lock)
+        if is_locked:
             return RUNNING
         stated = str(self.status.get("state", NEW))
-        return FAILED if stated == RUNNING else stated  # it could not say how it ended
+        could_not_say_how_it_ended = stated == RUNNING and is_locked is False
+        return FAILED if could_not_say_how_it_ended else stated
 
     # ---- training ------------------------------------------------------------------------
 
     @property
     def higher_is_better(self) -> bool:
         """Direction of the score."""
-        return bool(self.config.get("trainer", {}).get("args", {}).get("higher_is_better", True))
+        return bool(self._trainer_args.get("higher_is_better", True))
 
     @property
     def best_metric(self) -> str | None:
         """Metric that decides the best checkpoint; None where it is not stated."""
-        metric = self.config.get("trainer", {}).get("args", {}).get("best_metric")
+        metric = self._trainer_args.get("best_metric")
         return None if metric is None else str(metric)
+
+    @property
+    def _trainer_args(self) -> dict[str, Any]:
+        trainer = self.config.get("trainer", {})
+        args = trainer.get("args", {}) if isinstance(trainer, dict) else None
+        if not isinstance(args, dict):
+            raise AudioZENError(f"{self.folder.config}: [trainer.args] is no table")
+        return args
 
     @property
     def step(self) -> int | None:
         """Steps in the newest checkpoint."""
-        return _read_json(self.folder.checkpoints / "latest" / "manifest.json").get("step")
+        return self._whole_number_of_latest("step")
 
     @property
     def epoch(self) -> int | None:
         """Epoch of the newest checkpoint."""
-        return _read_json(self.folder.checkpoints / "latest" / "manifest.json").get("epoch")
+        return self._whole_number_of_latest("epoch")
+
+    def _whole_number_of_latest(self, key: str) -> int | None:
+        manifest = self.folder.checkpoints / "latest" / "manifest.json"
+        number = _read_json(manifest).get(key)
+        if isinstance(number, int) or number is None:
+            return number
+        raise AudioZENError(f"{manifest}: {key} is no whole number")
 
     @property
     def best_checkpoint(self) -> str | None:
@@ -128,8 +153,8 @@ class Run:
     @property
     def best_score(self) -> float | None:
         """Score of the best checkpoint."""
-        validation = _read_json(self.folder.checkpoints / "best" / "validation.json")
-        score = validation.get("outcome", {}).get("score")
+        outcome = _read_json(self.folder.checkpoints / "best" / "validation.json").get("outcome")
+        score = outcome.get("score") if isinstance(outcome, dict) else None
         return float(score) if isinstance(score, (int, float)) else None
 
     def scalars(self) -> list[dict[str, Any]]:
@@ -176,6 +201,8 @@ def is_run(root: Path) -> bool:
 def find_runs(root: str | Path) -> list[Run]:
     """All runs in a folder and the folders below it, by path; the folder itself may be one.
 
+    Passed over are folders that are hidden, links, or cannot be looked into, and what lies in the folder of a run.
+
     Raises:
         RequestError: there is no such folder.
     """
@@ -188,10 +215,14 @@ def find_runs(root: str | Path) -> list[Run]:
 
 
 def _folders_of_runs(root: Path) -> list[Path]:
-    if is_run(root):
-        return [root]
-    below = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
-    return [folder for path in below for folder in _folders_of_runs(path)]
+    try:
+        if is_run(root):
+            return [root]
+        below = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:  # it cannot be looked into, or is being deleted
+        return []
+    seen = [path for path in below if not path.name.startswith(".")]
+    return [folder for path in seen for folder in _folders_of_runs(path)]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -204,16 +235,21 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _is_locked(path: Path) -> bool:
-    """Whether another process holds the lock of a run."""
+def _is_locked(path: Path) -> bool | None:
+    """Whether another process holds the lock of a run; None where that cannot be found out.
+
+    The lock is asked about and not tried: whoever tried it would have it for a moment, in which no run could start.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return False
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return None
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_LOCK, *_WHOLE_FILE))
+    except OSError:  # a file system without locks
+        return None
     finally:
         os.close(descriptor)
-    return False
+    return bool(struct.unpack(_LOCK, answer)[_LOCK_TYPE] != fcntl.F_UNLCK)
