@@ -228,24 +228,35 @@ class Check:
             module.register_forward_pre_hook(keep, with_kwargs=True)
 
     def tell_cost(self, trainer: BaseTrainer) -> None:
-        """Multiply-accumulates and memory."""
-        for name, (args, kwargs) in self.inputs.items():
-            macs = self.macs(trainer.modules[name], args, kwargs)
-            self.findings.ok("MACs" if not name else f"MACs of {name}", macs)
+        """Memory, and of each model multiply-accumulates, look-ahead and speed."""
         self.findings.ok("memory", peak_memory(trainer.device.type))
-
-    def macs(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Per second of audio where the model takes a waveform, else for the batch it was called with."""
-        from audiozen.complexity import count_macs, macs_per_second
-
         acoustics = self.experiment.config.acoustics
+        for name, (args, kwargs) in self.inputs.items():
+            model, of_name = trainer.modules[name], f" of {name}" if name else ""
+            if acoustics and takes_waveform(args, kwargs):
+                self.tell_complexity(model, acoustics.sample_rate, of_name)
+            else:
+                self.findings.ok(f"MACs{of_name}", self.macs_per_batch(model, args, kwargs))
+
+    def tell_complexity(self, model: nn.Module, sample_rate: int, of_name: str) -> None:
+        """What a model costs and how late it answers; or why that could not be found out."""
+        from audiozen.complexity import describe
+
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            facts = describe(model, sample_rate, explain=self.findings.explain)
+        for subject, text in complexity_lines(facts, sample_rate):
+            self.findings.ok(f"{subject}{of_name}", text)
+
+    def macs_per_batch(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        """Of a model that does not take a waveform alone."""
+        from audiozen.complexity import count_macs
+
         try:
-            if acoustics and len(args) == 1 and not kwargs and getattr(args[0], "ndim", 0) == 2:
-                rate = macs_per_second(model, acoustics.sample_rate)
-                return f"{rate / 1e6:,.1f} M per second of audio"
             return f"{count_macs(model, *args, **kwargs) / 1e6:,.1f} M per batch"
         except Exception as error:  # noqa: BLE001 - whatever a user's model raises
-            return f"not counted: {self.findings.explain(error)}"
+            return f"not found out: {self.findings.explain(error)}"
 
     def time_per_epoch(self, trainer: BaseTrainer, train: Batch, valid: Sequence[Batch]) -> str:
         """An estimate: steps, loading and validation."""
@@ -261,6 +272,34 @@ class Check:
             scoring = self.seconds["validation_step"] * sum(filter(None, counts)) / len(counts)
             text += f", and {duration(loading + scoring)} per validation"
         return text
+
+
+def takes_waveform(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a model is called with ``(batch, time)`` and nothing else."""
+    return len(args) == 1 and not kwargs and getattr(args[0], "ndim", 0) == 2
+
+
+def complexity_lines(facts: Mapping[str, Any], sample_rate: int) -> Iterator[tuple[str, str]]:
+    """Subject and text of what :func:`audiozen.complexity.describe` found out."""
+    if facts["macs_per_second"] is not None:
+        yield "MACs", f"{facts['macs_per_second'] / 1e6:,.1f} M per second of audio"
+    samples = facts["look_ahead_samples"]
+    if facts["looks_at_whole_signal"]:
+        yield "look-ahead", "the whole signal: the output begins when the input has ended"
+    elif samples is not None:
+        ms = 1000 * samples / sample_rate
+        yield "look-ahead", f"{samples:,} samples, {ms:.1f} ms" if samples else "none: causal"
+        hops = f", in hops of {facts['hop_length']} samples" if facts["hop_length"] else ""
+        yield "latency", f"{facts['latency_ms']:.1f} ms, algorithmic{hops}"
+    if facts["real_time_factor"] is not None:
+        factor = f"{facts['real_time_factor']:.4f} offline"
+        if facts["real_time_factor_streaming"] is not None:
+            factor += f", {facts['real_time_factor_streaming']:.4f} frame by frame"
+        threads = "1 thread" if facts["num_threads"] == 1 else f"{facts['num_threads']} threads"
+        yield "real-time factor", f"{factor}; {threads} of {facts['cpu']}"
+    for note in facts["notes"]:
+        subject, _, reason = note.partition(": ")
+        yield subject, f"not found out: {reason}"
 
 
 def first_batch(dataloader: DataLoader[Any]) -> Batch:

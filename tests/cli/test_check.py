@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,9 @@ def test_good_recipe_has_no_problem_and_leaves_nothing_behind(
         "78,721 parameters, 78,721 of them trainable",
         "every trainable parameter gets one",
         "M per second of audio",
+        "look-ahead         510 samples, 31.9 ms",
+        "latency            31.9 ms, algorithmic",
+        " offline; 1 thread of ",
         "MiB",
         "time per epoch     about ",
     ):
@@ -77,6 +81,77 @@ def test_multiply_accumulates_are_those_of_the_layers(
     per_frame = 3 * (257 * 64 + 64 * 64) + 64 * 257
     expected = f"{per_frame * 62.5 / 1e6:.1f} M per second of audio"
     assert expected in capsys.readouterr().out
+
+
+STREAMING = """
+from audiozen.streaming import FrameByFrame
+
+
+class Denoiser(FrameByFrame):
+    def __init__(self, n_fft: int, hop_length: int, win_length: int, hidden_size: int = 64) -> None:
+        super().__init__(STFT(n_fft, hop_length, win_length, window="sqrt_hann"))
+        self.output = nn.Linear(n_fft // 2 + 1, n_fft // 2 + 1)
+
+    def enhance(self, spec, memory=None):
+        return spec * torch.sigmoid(self.output(spec.abs())), memory
+"""
+
+
+def test_model_that_streams_is_timed_frame_by_frame(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with (recipe.parent / "model.py").open("a") as file:
+        file.write(STREAMING)
+    assert check(recipe) == 0
+    output = capsys.readouterr().out
+    assert "latency            32.0 ms, algorithmic, in hops of 256 samples" in output
+    assert re.search(
+        r"real-time factor   \d\.\d{4} offline, \d\.\d{4} frame by frame; 1 th", output
+    )
+
+
+def test_model_that_looks_at_the_whole_signal_is_told(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change(recipe, "model.py", "spec = self.stft(noisy)", "spec = self.stft(noisy - noisy.mean())")
+    assert check(recipe) == 0
+    output = capsys.readouterr().out
+    assert (
+        "look-ahead         the whole signal: the output begins when the input has ended" in output
+    )
+    assert "latency" not in output
+
+
+def test_reason_why_something_could_not_be_found_out_is_told_with_its_place(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    text = "spec = self.stft(noisy.view(-1, 16000))"
+    change(recipe, "model.py", "spec = self.stft(noisy)", text)
+    assert check(recipe) == 0
+    lines = lines_about("ok", capsys.readouterr().out)
+    (line,) = [line for line in lines if line.split()[1] == "look-ahead"]
+    assert "not found out: RuntimeError" in line
+    assert line_of(recipe, "model.py", text) in line
+
+
+def test_model_of_something_else_than_a_waveform_is_counted_per_batch(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change(
+        recipe, "trainer.py", "(self.model(noisy), clean)", "(self.model(noisy[None]), clean[None])"
+    )
+    change(recipe, "trainer.py", "self.model(noisy)\n", "self.model(noisy[None])[0]\n")
+    change(
+        recipe,
+        "model.py",
+        "spec = self.stft(noisy)",
+        "noisy = noisy[0]\n        spec = self.stft(noisy)",
+    )
+    change(recipe, "model.py", "length=noisy.shape[-1])", "length=noisy.shape[-1])[None]")
+    assert check(recipe) == 0
+    output = capsys.readouterr().out
+    assert "M per batch" in output
+    assert "look-ahead" not in output
 
 
 def test_no_tracker_is_opened(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
