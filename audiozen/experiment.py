@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -23,6 +24,7 @@ from audiozen.config.instantiate import bind, build_args, call, instantiate, loc
 from audiozen.config.problems import Problem
 from audiozen.config.reader import read_config
 from audiozen.config.schema import TargetConfig
+from audiozen.data.shared_ids import ids_of, shared_ids, warning_of
 from audiozen.errors import AudioError, ConfigError, ManifestError, RequestError
 from audiozen.record import environment, write_json, write_toml
 from audiozen.trainer.base_trainer import BaseTrainer
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
     from audiozen.config.reader import ResolvedConfig
     from audiozen.config.schema import DataLoaderConfig, DatasetConfig
+
+
+logger = logging.getLogger(__name__)
 
 
 class Experiment:
@@ -193,6 +198,23 @@ class Experiment:
         """Batches of each ``[[test_dataset]]``; each dataloader has the dataset's ``name``."""
         return self._build_dataloaders("test_dataset", self.config.test_dataset)
 
+    def warn_of_shared_ids(self, validation: Sequence[DataLoader[Any]]) -> None:
+        """Say it where validation and test share ids, as far as the datasets tell theirs.
+
+        Test data that are not there, as on a machine that only trains, are told and not looked at.
+        """
+        try:
+            test = self.test_dataloaders()
+        except ConfigError as error:
+            logger.info("validation and test data are not compared: %s", error)
+            return
+        of_validation, of_test = (
+            set(chain.from_iterable(ids_of(loader.dataset) or [] for loader in loaders))
+            for loaders in (validation, test)
+        )
+        if shared := shared_ids(of_validation, of_test):
+            logger.warning("%s", warning_of(shared, len(of_test)))
+
     def _build_dataloaders(self, table: str, configs: list[DatasetConfig]) -> list[DataLoader[Any]]:
         return [
             self._build_dataloader(f"{table}.{index}", config, config.name or str(index))
@@ -244,6 +266,23 @@ class Experiment:
             raise RequestError(
                 f"{self.exp_dir} cannot be written: {error.strerror}; choose another [meta] save_dir"
             ) from error
+
+    def write_complexity(self, trainer: BaseTrainer) -> None:
+        """Write what the model costs to ``complexity.json`` in ``exp_dir``; a few seconds of work, for one process.
+
+        Of several models, each by its name. A disk that refuses is told.
+        """
+        from audiozen.complexity import describe
+
+        rate = self.config.acoustics.sample_rate if self.config.acoustics else None
+        facts = {name: describe(model, rate) for name, model in trainer.modules.items()}
+        if set(facts) != {""}:
+            total = {key: sum(f[key] for f in facts.values()) for key in ("parameters", "trainable")}
+            facts = {"": {**total, "models": facts}}
+        try:
+            write_json(trainer.folder.complexity, facts[""])
+        except OSError as error:
+            logger.warning("%s could not be written: %s", trainer.folder.complexity, error)
 
     def record(self) -> dict[str, Any]:
         """All settings as tables, with those that the file does not state."""

@@ -311,3 +311,48 @@ def test_commit_of_the_recipe_is_noted(baseline: Path) -> None:
     noted = json.loads((experiment.exp_dir / "environment.json").read_text())["git"]
     assert len(noted["commit"]) == 40
     assert noted["is_changed"] is True
+
+
+# ---- what the model costs, and shared signals ---------------------------------------------------------
+
+
+def test_complexity_is_written_for_those_who_look_at_the_folder(baseline: Path) -> None:
+    experiment = Experiment.from_file(baseline)
+    experiment.write_complexity(experiment.build_trainer())
+    facts = json.loads((experiment.exp_dir / "complexity.json").read_text())
+    assert (facts["parameters"], facts["trainable"]) == (2, 2)
+    assert facts["macs_per_second"] is None  # it takes numbers, and no waveform
+    assert facts["notes"]
+
+
+WITH_IDS = """
+import torch
+class Numbers(torch.utils.data.Dataset):
+    def __init__(self, num_items: int):
+        self.ids = [f"signal_{index}" for index in range(num_items)]
+    def __len__(self):
+        return len(self.ids)
+    def __getitem__(self, index):
+        return torch.ones(1)
+def as_list(samples):
+    return torch.stack(samples)
+"""
+
+
+def test_signals_in_validation_and_test_are_told(
+    baseline: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (baseline.parent.parent / "data.py").write_text(WITH_IDS)
+    experiment = Experiment.from_file(baseline)
+    experiment.warn_of_shared_ids(experiment.validation_dataloaders())
+    text = "2 of 3 test signals are validation signals as well (signal_0, signal_1)"
+    assert text in caplog.text
+
+
+def test_test_data_that_are_not_there_stop_no_training(
+    baseline: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = Experiment.from_file(baseline, ["test_dataset.0.args.num_items=0"])
+    with caplog.at_level("INFO"):
+        experiment.warn_of_shared_ids(experiment.validation_dataloaders())
+    assert "validation and test data are not compared" in caplog.text

@@ -74,10 +74,8 @@ def require_table(experiment: Experiment, config: Path, table: str) -> None:
 
 
 def tell_score(trainer: BaseTrainer, score: float) -> None:
-    """Say the score, and where tables and sound are."""
+    """Say the score, and where tables are."""
     tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")
-    if trainer.enhanced_dir.is_dir():
-        tell(f"listen to the wav files in {trainer.enhanced_dir}")
 
 
 def is_main_process() -> bool:

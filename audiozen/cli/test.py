@@ -9,6 +9,7 @@ from audiozen.cli.request import (
     read_experiment,
     require_checkpoint,
     require_table,
+    tell,
     tell_score,
 )
 
@@ -25,3 +26,6 @@ def test(  # a command, and no test of pytest's
     trainer = experiment.build_trainer()
     score = trainer.test(experiment.test_dataloaders(), ckpt_path=checkpoint)
     tell_score(trainer, score)
+    if trainer.is_main_process and not trainer.folder.complexity.exists():
+        experiment.write_complexity(trainer)
+    tell(f"look and listen: audiozen report {experiment.exp_dir}")

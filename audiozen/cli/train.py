@@ -12,6 +12,7 @@ from audiozen.cli.request import (
     checkpoints_of,
     read_experiment,
     require_table,
+    tell,
 )
 from audiozen.errors import RequestError
 
@@ -38,7 +39,13 @@ def train(
     require_table(experiment, config, "train_dataset")
     check_start(experiment, resume=resume)
     trainer = experiment.build_trainer(resume=resume, allow_changes=allow_changes)
-    trainer.train(experiment.train_dataloader(), experiment.validation_dataloaders())
+    train, validation = experiment.train_dataloader(), experiment.validation_dataloaders()
+    experiment.warn_of_shared_ids(validation)
+    trainer.train(train, validation)
+    if trainer.is_main_process:
+        experiment.write_complexity(trainer)
+        test = f"audiozen test {config}, then " if experiment.config.test_dataset else ""
+        tell(f"look and listen: {test}audiozen report {experiment.exp_dir}")
 
 
 def check_start(experiment: Experiment, *, resume: bool) -> None:
