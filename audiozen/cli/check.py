@@ -129,12 +129,14 @@ class Check:
         self.findings = findings
         self.inputs: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
         self.seconds: dict[str, float] = {}
+        self.ids: dict[str, set[str]] = {}
 
     def run(self) -> None:
         """Look at everything. What depends on something broken is left out."""
         train = self.load("train_dataset", lambda: [self.experiment.train_dataloader()])
         valid = self.load("validate_dataset", self.experiment.validation_dataloaders)
         test = self.load("test_dataset", self.experiment.test_dataloaders)
+        self.compare_ids()
         trainer = self.build_trainer()
         if trainer is None:
             return
@@ -152,16 +154,28 @@ class Check:
 
     def load(self, table: str, build: Callable[[], list[DataLoader[Any]]]) -> list[Batch]:
         """The first batch of each dataloader of a table."""
+        from audiozen.data.shared_ids import ids_of
+
         batches: list[Batch] = []
+        ids = self.ids[table] = set()
         if getattr(self.experiment.config, table):
             with self.findings.attempt(table):
                 for dataloader in build():
                     refuse_missing_files(dataloader.dataset)
+                    ids.update(ids_of(dataloader.dataset) or ())
                     batches.append(first_batch(dataloader))
         for batch in batches:
             length = "" if batch.num_batches is None else f"{batch.num_batches} batches of "
             self.findings.ok(table, length + describe(batch.content))
         return batches
+
+    def compare_ids(self) -> None:
+        """Whether the best checkpoint is chosen by signals that it is tested on."""
+        from audiozen.data.shared_ids import shared_ids, warning_of
+
+        validation, test = self.ids["validate_dataset"], self.ids["test_dataset"]
+        if shared := shared_ids(validation, test):
+            self.findings.warn("test_dataset", warning_of(shared, len(test)))
 
     # ---- model ---------------------------------------------------------------------------------
 

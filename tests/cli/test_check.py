@@ -309,3 +309,21 @@ def test_object_that_holds_itself_ends_the_search() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(1.23, "1.2 s"), (120, "2.0 min"), (7200, "2.0 h")])
 def test_durations_are_told_in_a_fitting_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+WITH_IDS = """
+import data
+class TonesInNoise(data.TonesInNoise):
+    @property
+    def ids(self):
+        return [f"tone_{index}" for index in range(self.num_signals)]
+"""
+
+
+def test_signals_in_validation_and_test_are_told(
+    recipe: Path, quick: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recipe.parent / "listed.py").write_text(WITH_IDS)
+    listed = [f"{table}.0.path=listed.TonesInNoise" for table in ("validate_dataset", "test_dataset")]
+    assert main(["check", str(recipe), *quick, *listed]) == 0
+    assert "4 of 4 test signals are validation signals as well (tone_0" in capsys.readouterr().out
