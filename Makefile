@@ -24,7 +24,7 @@ setup: .venv/.ready ## build .venv, with everything that training needs
 demo: setup ## train a denoiser on recorded speech for three minutes, then test it
 	@.venv/bin/audiozen train $(DEMO) --resume
 	@if [ $(RESULT) -nt $(BEST) ]; then cat $(RESULT); else .venv/bin/audiozen test $(DEMO); fi
-	@echo "Listen: exp/band_gain_gru/enhanced/*.wav. Look: .venv/bin/tensorboard --logdir exp/band_gain_gru/tb"
+	@.venv/bin/audiozen report exp/band_gain_gru
 
 check: .venv/.ready-dev ## lint, format, types
 	.venv/bin/ruff check .
