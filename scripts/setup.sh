@@ -29,6 +29,17 @@ if [ "${1:-}" = dev ]; then extras=$extras,test,lint; fi
 echo "==> installing AudioZEN [$extras]"
 pip install --quiet --constraint constraints.txt --editable ".[$extras]"
 
+if [ "${1:-}" = dev ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "==> installing Chromium, in which the tests open the report"
+        if ! { apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium; } >/dev/null 2>&1; then
+            echo "==> Chromium could not be installed: the tests of the page in a browser are skipped" >&2
+        fi
+    else
+        echo "==> no Chromium found: the tests of the page in a browser are skipped (on Debian: apt-get install chromium)" >&2
+    fi
+fi
+
 if ! .venv/bin/python -c 'import pesq' 2>/dev/null; then
     if command -v "${CC:-cc}" >/dev/null; then
         echo "==> compiling PESQ"

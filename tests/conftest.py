@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 
 torch.set_num_threads(1)  # the tests run on all cores already
 
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
 REQUIREMENTS = {
+    "browser": (CHROMIUM is not None, "needs Chromium; on Debian: apt-get install chromium"),
     "gpu": (torch.cuda.is_available(), "needs a CUDA device"),
     "pesq": (find_spec("pesq") is not None, "needs pesq, which a C compiler builds"),
 }
