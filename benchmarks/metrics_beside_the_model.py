@@ -36,6 +36,7 @@ from audiozen.acoustics import STFT
 from audiozen.data.audio import read_audio
 from audiozen.data.mixing import mix_at_snr
 from audiozen.metrics import Scorer
+from audiozen.metrics.workers import limit_threads
 from audiozen.processes.cores import num_cores
 from audiozen.tracking.console import SilentConsole
 from audiozen.tracking.tracker import Tracker
@@ -163,7 +164,7 @@ def main() -> int:
     options = parser.parse_args()
 
     logging.disable(logging.INFO)
-    torch.set_num_threads(1)
+    limit_threads()
     torch.manual_seed(0)
     model = Masking(options.hidden_size).eval()
     loader = DataLoader(Utterances(options.utterances))

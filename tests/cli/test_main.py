@@ -15,7 +15,10 @@ def test_help_lists_exactly_the_commands_that_exist(audiozen) -> None:
     result = audiozen("--help")
     assert result.returncode == 0
     names = [command.callback.__name__ for command in main_module.app.registered_commands]
-    assert names == ["train", "validate", "test", "predict", "check", "new"]
+    assert names == [
+        *("train", "validate", "test", "predict", "score", "table", "report", "compare", "runs"),
+        *("check", "new"),
+    ]
     for name in names:
         assert f" {name} " in result.stdout
 

@@ -309,3 +309,56 @@ def test_parts_that_end_in_several_threads_count_once() -> None:
     for thread in threads:
         thread.join()
     assert combined.result(timeout=5) == 64
+
+
+# ---- forks ------------------------------------------------------------------------------------------
+
+
+def test_worker_that_dies_with_nothing_to_do_costs_nothing() -> None:
+    with MetricPool(1) as pool:
+        os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+        time.sleep(0.5)
+        assert [pool.submit(abs, -number).result() for number in range(5)] == list(range(5))
+
+
+def test_end_of_the_process_that_looks_after_the_workers_is_told() -> None:
+    pool = MetricPool(1)
+    keeper = pool.submit(os.getppid).result()
+    os.kill(keeper, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="looks after the workers has ended"):
+        pool.submit(time.sleep, 30).result(timeout=20)
+    pool.close()
+    assert pool.submit(abs, -1).result() == 1
+    pool.close()
+
+
+IMPORTING = """
+import sys
+from audiozen.metrics.pool import MetricPool
+
+sys.path.insert(0, sys.argv[1])
+import tasks
+with MetricPool(1) as pool:
+    assert pool.submit(abs, -1).result() == 1
+    future = pool.submit(tasks.die)
+    import slow_to_import  # meanwhile, the worker is replaced
+    print(type(future.exception()).__name__)
+    print(pool.submit(tasks.use).result(timeout=30))
+"""
+
+
+def test_worker_is_replaced_while_the_calling_process_imports(tmp_path: Path) -> None:
+    """One that was forked by it at that moment would wait for ever for the lock of the module."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(2)\nvalue = 3\n")
+    (tmp_path / "tasks.py").write_text(
+        "import os\ndef die():\n    os.abort()\n"
+        "def use():\n    import slow_to_import\n    return slow_to_import.value\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["WorkerDied", "3"]
