@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import threadpoolctl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -36,7 +37,6 @@ from audiozen.acoustics import STFT
 from audiozen.data.audio import read_audio
 from audiozen.data.mixing import mix_at_snr
 from audiozen.metrics import Scorer
-from audiozen.metrics.workers import limit_threads
 from audiozen.processes.cores import num_cores
 from audiozen.tracking.console import SilentConsole
 from audiozen.tracking.tracker import Tracker
@@ -164,7 +164,8 @@ def main() -> int:
     options = parser.parse_args()
 
     logging.disable(logging.INFO)
-    limit_threads()
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
     torch.manual_seed(0)
     model = Masking(options.hidden_size).eval()
     loader = DataLoader(Utterances(options.utterances))

@@ -1,8 +1,9 @@
 """Processes that do what they are told, and one that looks after them.
 
 A process that has threads must not fork at any moment: what another thread holds just then, such as the lock of a
-module that it imports, nobody in the child will ever give back. So the calling process forks once, in the thread that
-asks for workers. Its child, which has no threads, forks the workers, and another one wherever one dies.
+module or of the dynamic linker, nobody in the child will ever give back. So the calling process forks once, in the
+thread that asks for workers. Its child, which has no other threads, forks the workers, and another one wherever one
+dies. A child that got stuck all the same, before it could say that it is there, is replaced.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
+    from threadpoolctl import ThreadpoolController
+
 NICENESS = 5
 """Workers give way to the process that feeds them: a model that waits for a core holds up everything."""
 PATIENCE = 1.0
@@ -33,7 +36,12 @@ PATIENCE = 1.0
 PRELOADED = ("pesq", "pystoi")
 """Imported once for all workers, where they are installed."""
 
+START_TIMEOUT = 30.0
+"""Seconds within which the process that looks after the workers has imported what they need."""
+NUM_TRIES = 3
+
 NO_MORE = b""
+READY = b"ready"
 ENDED_WELL = 113
 """Exit code of a worker that was told to end."""
 
@@ -46,17 +54,45 @@ class Workers:
     """
 
     def __init__(self, num: int) -> None:
-        import threadpoolctl  # noqa: F401 - the child must not need to import anything
-
-        pipes = [multiprocessing.Pipe() for _ in range(num)]
-        self._connections = [ours for ours, _ in pipes]
-        theirs = [end for _, end in pipes]
+        self._num = num
         self._numbers = itertools.count()
-        self._reaping = threading.Lock()
-        self._is_alive = True
-        self._keeper = _fork(lambda: _keep(theirs, self._connections))
+        self._starting, self._reaping = threading.Lock(), threading.Lock()
+        self._is_ready = False
+        self._fork_keeper()
+
+    def _fork_keeper(self) -> None:
+        import threadpoolctl  # here, as the child had better not need to load anything
+
+        libraries = threadpoolctl.ThreadpoolController()
+        pipes = [multiprocessing.Pipe() for _ in range(self._num + 1)]
+        self._news, *self._connections = ours = [end for end, _ in pipes]
+        news, *connections = theirs = [end for _, end in pipes]
+
+        def child() -> None:
+            for connection in ours:
+                connection.close()
+            _settle_down(libraries)
+            _keep(connections, news)
+
+        self._keeper, self._is_alive = _fork(child), True
         for connection in theirs:
             connection.close()
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the first word of the keeper; fork another one where it does not come."""
+        with self._starting:
+            for _ in range(NUM_TRIES):
+                if self._is_ready:
+                    return
+                if self._news.poll(START_TIMEOUT):
+                    self._news.recv_bytes()
+                    self._is_ready = True
+                else:
+                    os.kill(self._keeper, signal.SIGKILL)
+                    os.waitpid(self._keeper, 0)
+                    self._fork_keeper()
+            if not self._is_ready:
+                raise EOFError
 
     def call(self, worker: int, content: bytes) -> Any:
         """What a function returns in a worker; what it raises is raised.
@@ -68,8 +104,9 @@ class Workers:
         Raises:
             WorkerDied: the worker ended before it had a result. There is another one now.
         """
-        connection, number = self._connections[worker], next(self._numbers)
         try:
+            self._wait_until_ready()
+            connection, number = self._connections[worker], next(self._numbers)
             while connection.poll():  # of one that died when it had nothing to do
                 connection.recv_bytes()
             connection.send_bytes(number.to_bytes(8, "big"))
@@ -104,6 +141,9 @@ class Workers:
 
     def close(self) -> None:
         """End all of them, when they have done what they are at."""
+        if not self._is_ready:  # nobody has asked it for anything, or it is stuck
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._keeper, signal.SIGKILL)
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.send_bytes(NO_MORE)
@@ -111,7 +151,7 @@ class Workers:
             if self._is_alive:
                 os.waitpid(self._keeper, 0)
             self._is_alive = False
-        for connection in self._connections:
+        for connection in (self._news, *self._connections):
             connection.close()
 
 
@@ -140,14 +180,12 @@ def _end_after(child: Callable[[], object]) -> NoReturn:
 # ---- the process that looks after the workers ---------------------------------------------------------
 
 
-def _keep(connections: Sequence[Connection], ends_of_parent: Sequence[Connection]) -> None:
+def _keep(connections: Sequence[Connection], news: Connection) -> None:
     """Fork the workers, and another one wherever one dies, until all were told to end or the parent has died."""
     parent = os.getppid()
-    for connection in ends_of_parent:
-        connection.close()
-    _settle_down()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     workers = {_fork_worker(connection, connections): connection for connection in connections}
+    news.send_bytes(READY)
     while workers and os.getppid() == parent:
         signal.sigtimedwait([signal.SIGCHLD], PATIENCE)
         while workers:
@@ -165,27 +203,25 @@ def _keep(connections: Sequence[Connection], ends_of_parent: Sequence[Connection
         os.kill(process, signal.SIGKILL)
 
 
-def _settle_down() -> None:
-    """Leave signals to the parent, take one thread, give way, and import what the workers will need."""
+def _settle_down(libraries: ThreadpoolController) -> None:
+    """Leave signals to the parent, take one thread, give way, and import what the workers will need.
+
+    Args:
+        libraries: those with threads that are loaded. The others read the environment.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()  # what was inherited is not this process's to destroy
     os.nice(NICENESS)
+    libraries.limit(limits=1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     for package in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
-    limit_threads()
-
-
-def limit_threads() -> None:
-    """One thread for BLAS, OpenMP and, where it is loaded, PyTorch: several workers share the cores."""
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(1)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
 def _cause_of_death(exit_code: int) -> str:

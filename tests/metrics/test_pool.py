@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from audiozen.errors import MetricError, RequestError, WorkerDied
-from audiozen.metrics import Scorer
+from audiozen.metrics import Scorer, workers
 from audiozen.metrics.pool import MetricPool, gathered
 
 SAMPLE_RATE = 16000
@@ -362,3 +363,30 @@ def test_worker_is_replaced_while_the_calling_process_imports(tmp_path: Path) ->
         check=True,
     )
     assert done.stdout.split() == ["WorkerDied", "3"]
+
+
+def test_process_that_got_stuck_before_it_was_there_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle_down = workers._settle_down
+
+    def get_stuck_once(*arguments: object) -> None:
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "stuck").touch(exist_ok=False)
+            time.sleep(600)
+        settle_down(*arguments)
+
+    monkeypatch.setattr(workers, "_settle_down", get_stuck_once)
+    monkeypatch.setattr(workers, "START_TIMEOUT", 5.0)
+    with MetricPool(2) as pool:
+        assert [pool.submit(abs, -n).result(timeout=60) for n in range(4)] == [0, 1, 2, 3]
+    assert (tmp_path / "stuck").exists()
+
+
+def test_pool_that_is_always_stuck_is_told_and_can_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "_settle_down", lambda _: time.sleep(600))
+    monkeypatch.setattr(workers, "START_TIMEOUT", 0.2)
+    with MetricPool(1) as pool, pytest.raises(WorkerDied, match="has ended"):
+        pool.submit(abs, -1).result(timeout=60)
