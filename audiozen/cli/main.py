@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from audiozen.cli.check import check
+from audiozen.cli.compare import compare
 from audiozen.cli.new import new
 from audiozen.cli.predict import predict
+from audiozen.cli.report import report
+from audiozen.cli.runs import runs
+from audiozen.cli.score import score
+from audiozen.cli.table import table
 from audiozen.cli.test import test
 from audiozen.cli.train import train
 from audiozen.cli.validate import validate
@@ -35,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, validate, test, predict, check, new):
+for command in (train, validate, test, predict, score, table, report, compare, runs, check, new):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""Per-signal tables as CSV files.
+"""Per-signal tables as files: CSV here, JSON lines in `audiozen.tables.jsonl`.
 
 ::
 
@@ -6,8 +6,8 @@
         {"id": "p232_001", "si_sdr": 15.2, "si_sdr_noisy": 8.4},
         {"id": "p232_002", "si_sdr": nan, "si_sdr_noisy": nan, "si_sdr__error": "silent_reference"},
     ]
-    write_csv("metrics/test.csv", records)
-    assert read_csv("metrics/test.csv")[0]["si_sdr"] == 15.2
+    write_table("metrics/test.csv", records)
+    assert read_table("metrics/test.csv")[0]["si_sdr"] == 15.2
 
 A record is one signal. Numbers are metrics, strings are labels, and ``<metric>__error`` is the
 reason why a metric failed. ``<metric>_noisy`` is the metric of what went into the model.
@@ -21,14 +21,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiozen.durable_files import replaced
-from audiozen.errors import AudioZENError
+from audiozen.errors import AudioZENError, RequestError
+from audiozen.tables.jsonl import read_jsonl, write_jsonl
 from audiozen.tables.records import columns_of, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Value: TypeAlias = str | float | None
 """A cell: a label, a number, or nothing."""
+
+SUFFIXES = (".csv", ".jsonl")
+
+
+def write_table(path: Path | str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table in the format that the ending of its name says; see `write_csv`, `write_jsonl`.
+
+    Raises:
+        RequestError: the ending is neither ``.csv`` nor ``.jsonl``.
+        AudioZENError: a value is not one that a cell can have.
+    """
+    write = write_jsonl if suffix_of(path) == ".jsonl" else write_csv
+    write(path, records)
+
+
+def read_table(path: Path | str) -> list[dict[str, Value]]:
+    """Read a table in the format that the ending of its name says; see `read_csv`, `read_jsonl`.
+
+    Raises:
+        RequestError: the ending is neither ``.csv`` nor ``.jsonl``.
+        AudioZENError: there is no such file, or something is wrong in it.
+    """
+    return read_jsonl(path) if suffix_of(path) == ".jsonl" else read_csv(path)
+
+
+def suffix_of(path: Path | str) -> str:
+    """The ending of a table's name.
+
+    Raises:
+        RequestError: it is none of a table.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise RequestError(f"{path}: a table is called .csv or .jsonl; choose such a name")
+    return suffix
 
 
 def write_csv(path: Path | str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -46,38 +82,51 @@ def write_csv(path: Path | str, records: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         AudioZENError: a value is of another kind.
     """
-    path = Path(path)
+    lines = list(csv_lines(records, source=str(path)))
+    with replaced(Path(path)) as partial, partial.open("wb") as file:
+        file.writelines(line.encode() + b"\n" for line in lines)
+
+
+def csv_lines(records: Sequence[Mapping[str, Any]], *, source: str = "the table") -> Iterator[str]:
+    """Lines of a table as `write_csv` writes it, without their ends: the columns, then the records.
+
+    Raises:
+        AudioZENError: a value is not one that a cell can have; the text names ``source``.
+    """
     columns = columns_of(records)
-    rows = [[_cell(path, column, record.get(column)) for column in columns] for record in records]
-    with replaced(path) as partial, partial.open("wb") as file:
-        for row in [[_quoted(column) for column in columns], *rows] if columns else []:
-            file.write((",".join(row) + "\n").encode())
+    if columns:
+        yield ",".join(map(_quoted, columns))
+    for record in records if columns else ():
+        yield ",".join(_cell(source, column, record.get(column)) for column in columns)
 
 
 def read_csv(path: Path | str) -> list[dict[str, Value]]:
     """Read what `write_csv` has written, or a table of others.
 
-    In a table whose strings are not quoted, a column of nothing but numbers holds numbers.
+    In a table whose strings are not quoted, a column of nothing but numbers holds numbers; the
+    column ``id`` is text in any case.
 
     Returns:
         One dict per line with every column: str, float (whole numbers too) or None where the cell
         is empty.
 
     Raises:
-        AudioZENError: there is no such file, a column appears twice, or a line does not fit the
-        columns.
+        AudioZENError: there is no such file, it is no text, a column appears twice, or a line does
+        not fit the columns.
     """
     path = Path(path)
     try:
         header, *rows = _read_rows(path) or [[]]
     except FileNotFoundError as error:
         raise AudioZENError(f"{path}: no such file; expected a per-signal table") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AudioZENError(f"{path} is not a table in UTF-8: {error}") from error
     columns = [str(column) for column in header]
     _check_columns(path, columns, rows)
     return [dict(zip(columns, [None if cell == "" else cell for cell in row])) for row in rows]
 
 
-def _cell(path: Path, column: str, value: Any) -> str:
+def _cell(source: str, column: str, value: Any) -> str:
     value = plain(value)
     if value is None:
         return ""
@@ -86,7 +135,7 @@ def _cell(path: Path, column: str, value: Any) -> str:
     if isinstance(value, (bool, int, float)):
         return repr(int(value) if isinstance(value, bool) else value)
     raise AudioZENError(
-        f"{path}, column {column}: {value!r} is not a string, a number or None; "
+        f"{source}, column {column}: {value!r} is not a string, a number or None; "
         "give one value per signal"
     )
 
@@ -103,15 +152,16 @@ def _read_rows(path: Path) -> list[list[Any]]:
         except ValueError:  # text without quotes: not ours, or saved by a spreadsheet
             file.seek(0)
             header, *rows = (row for row in csv.reader(file) if row)
-    return [header, *_with_numbers(rows)]
+    return [header, *_with_numbers(header, rows)]
 
 
-def _with_numbers(rows: list[list[str]]) -> list[list[Any]]:
-    """Convert the columns in which every cell that is not empty is a number."""
-    if len({len(row) for row in rows}) != 1:
+def _with_numbers(header: list[str], rows: list[list[str]]) -> list[list[Any]]:
+    """Convert the columns in which every cell that is not empty is a number. An id stays as it is: "001"."""
+    if {len(row) for row in rows} != {len(header)}:
         return rows
-    columns: Iterable[Sequence[Any]] = zip(*rows)
-    return [list(row) for row in zip(*[_numbers_or_text(column) for column in columns])]
+    columns: Iterable[tuple[str, Sequence[Any]]] = zip(header, zip(*rows))
+    cells = [column if name == "id" else _numbers_or_text(column) for name, column in columns]
+    return [list(row) for row in zip(*cells)]
 
 
 def _numbers_or_text(cells: Sequence[str]) -> Sequence[Any]:

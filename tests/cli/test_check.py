@@ -324,6 +324,8 @@ def test_signals_in_validation_and_test_are_told(
     recipe: Path, quick: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (recipe.parent / "listed.py").write_text(WITH_IDS)
-    listed = [f"{table}.0.path=listed.TonesInNoise" for table in ("validate_dataset", "test_dataset")]
+    listed = [
+        f"{table}.0.path=listed.TonesInNoise" for table in ("validate_dataset", "test_dataset")
+    ]
     assert main(["check", str(recipe), *quick, *listed]) == 0
     assert "4 of 4 test signals are validation signals as well (tone_0" in capsys.readouterr().out

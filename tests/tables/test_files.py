@@ -11,10 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiozen.errors import AudioZENError
-from audiozen.tables.files import read_csv, write_csv
-from audiozen.tables.summary import Summary, summarise
-from audiozen.tables.text import format_summary
+from audiozen.errors import AudioZENError, RequestError
+from audiozen.tables.files import read_csv, read_table, write_csv, write_table
 
 NAN = math.nan
 
@@ -123,127 +121,30 @@ def test_python_s_own_reader_agrees(path: Path) -> None:
         assert list(csv.DictReader(file)) == [{"id": "a\nb", "x": "-0.0"}]
 
 
-def test_summary_is_the_mean_over_signals_that_have_a_value() -> None:
-    records = [{"id": "a", "x": 1.0}, {"id": "b", "x": NAN}, {"id": "c", "x": 4.0}]
-    assert summarise(records) == {"x": Summary(2.5, 2, 1, {"no reason given": 1})}
+def test_ids_of_a_spreadsheet_stay_as_they_are(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("id,snr\n001,5\n002,-5\n")
+    assert read_csv(path) == [{"id": "001", "snr": 5.0}, {"id": "002", "snr": -5.0}]
 
 
-def test_reasons_are_counted_most_frequent_first() -> None:
-    records = [
-        {"pesq": NAN, "pesq__error": "no_utterance"},
-        {"pesq": NAN, "pesq__error": "silent"},
-        {"pesq": None, "pesq__error": "silent"},
-        {"pesq": 2.0, "pesq__error": None},
-        {"pesq": None, "pesq__error": None},
-    ]
-    summary = summarise(records)["pesq"]
-    assert (summary.mean, summary.num, summary.num_failed) == (2.0, 1, 3)
-    assert list(summary.reasons.items()) == [("silent", 2), ("no_utterance", 1)]
+@pytest.mark.parametrize("content", [b"id\n\xff\xfe\n", b'"id"\n' + b"x" * 200_000 + b"\n"])
+def test_what_is_no_table_is_refused(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(AudioZENError, match=r"test\.csv is not a table in UTF-8"):
+        read_csv(path)
 
 
-def test_metric_that_failed_everywhere_has_mean_nan() -> None:
-    summary = summarise([{"stoi": NAN}, {"stoi": NAN}])["stoi"]
-    assert math.isnan(summary.mean)
-    assert (summary.num, summary.num_failed) == (0, 2)
-    only_reasons = summarise([{"pesq__error": "silent"}])["pesq"]
-    assert (only_reasons.num, only_reasons.num_failed) == (0, 1)
+@pytest.mark.parametrize(("name", "start"), [("a.csv", '"id","x"'), ("A.JSONL", '{"id": "1"')])
+def test_ending_of_the_name_says_the_format(tmp_path: Path, name: str, start: str) -> None:
+    records = [{"id": "1", "x": 0.1}, {"id": "2", "x": 3.0}]
+    write_table(tmp_path / name, records)
+    assert (tmp_path / name).read_text().startswith(start)
+    assert read_table(tmp_path / name) == records
 
 
-def test_labels_and_reasons_are_not_metrics() -> None:
-    records = [{"id": "a", "noise": "cafe", "x": 1.0, "y": True, "x__error": None}]
-    assert list(summarise(records)) == ["x", "y"]
-
-
-def test_infinity_is_a_value() -> None:
-    assert summarise([{"x": math.inf}, {"x": 1.0}])["x"].mean == math.inf
-    assert math.isnan(summarise([{"x": math.inf}, {"x": -math.inf}])["x"].mean)
-
-
-def test_summary_of_a_file_equals_that_of_its_records(path: Path) -> None:
-    records = [{"id": "1", "x": 0.1, "x__error": None}, {"id": "2", "x": NAN, "x__error": "odd"}]
-    write_csv(path, records)
-    assert summarise(read_csv(path)) == summarise(records)
-
-
-SUMMARY = {
-    "si_sdr": Summary(15.2345, 824, 0),
-    "si_sdr_noisy": Summary(8.4471, 824, 0),
-    "pesq_wb": Summary(2.7123, 822, 2, {"no_utterance": 2}),
-    "pesq_wb_noisy": Summary(1.9731, 823, 1, {"no_utterance": 1}),
-    "stoi": Summary(0.9402, 824, 0),
-    "stoi_noisy": Summary(0.9213, 824, 0),
-    "loss": Summary(0.01234567, 824, 0),
-}
-
-
-def test_noisy_and_enhanced_stand_in_one_row() -> None:
-    assert format_summary("test, 824 signals", SUMMARY).splitlines() == [
-        "test, 824 signals",
-        "",
-        "metric     noisy  enhanced  difference    n  failed",
-        "───────────────────────────────────────────────────",
-        "si_sdr     8.45     15.23       +6.79   824",
-        "pesq_wb   1.973†    2.712†     +0.739†  822       2",
-        "stoi     0.9213    0.9402     +0.0189   824",
-        "loss              0.01235               824",
-        "",
-        "† mean over the other signals. Failed:",
-        "  pesq_wb: no_utterance (2)",
-        "  pesq_wb_noisy: no_utterance (1)",
-    ]
-
-
-def test_markdown_is_a_table_with_the_same_cells() -> None:
-    assert format_summary("test", SUMMARY, markdown=True).splitlines()[:6] == [
-        "### test",
-        "",
-        "| metric | noisy | enhanced | difference | n | failed |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| si_sdr | 8.45 | 15.23 | +6.79 | 824 |  |",
-        "| pesq_wb | 1.973† | 2.712† | +0.739† | 822 | 2 |",
-    ]
-
-
-def test_without_noisy_partners_there_is_one_value() -> None:
-    summary = {"accuracy": Summary(0.5, 10, 0), "x_noisy": Summary(NAN, 0, 10, {"odd|even": 10})}
-    assert format_summary("valid", summary).splitlines() == [
-        "valid",
-        "",
-        "metric       mean   n  failed",
-        "─────────────────────────────",
-        "accuracy  0.5000   10",
-        "x_noisy        -†   0      10",
-        "",
-        "† mean over the other signals. Failed:",
-        "  x_noisy: odd|even (10)",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("mean", "text"),
-    [
-        (0.0, "0.000"),
-        (-15.234, "-15.23"),
-        (1234.5678, "1235"),
-        (0.00123456, "0.001235"),
-        (1.5e-9, "1.500e-09"),
-        (2e12, "2.000e+12"),
-        (math.inf, "inf"),
-    ],
-)
-def test_values_have_four_digits(mean: float, text: str) -> None:
-    lines = format_summary("t", {"x": Summary(mean, 1, 0)}).splitlines()
-    assert lines[-1].split()[1] == text
-
-
-def test_long_tables_fit_into_a_page() -> None:
-    names = ["dnsmos_p835_overall", "composite_csig", "si_sdr_improvement_all"]
-    summary = {}
-    for name in names:
-        summary[name] = Summary(-123.456, 100_000, 5, {"silent_reference": 5})
-        summary[name + "_noisy"] = Summary(-1.5, 100_000, 0)
-    assert max(map(len, format_summary("t", summary).splitlines())) <= 80
-
-
-def test_no_metrics_are_said() -> None:
-    assert format_summary("test", {}) == "test\n\nno metrics"
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.json"])
+def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
+    for call in (read_table, lambda path: write_table(path, [])):
+        with pytest.raises(RequestError, match=r"a table is called \.csv or \.jsonl"):
+            call(tmp_path / name)
