@@ -277,7 +277,9 @@ class Experiment:
         rate = self.config.acoustics.sample_rate if self.config.acoustics else None
         facts = {name: describe(model, rate) for name, model in trainer.modules.items()}
         if set(facts) != {""}:
-            total = {key: sum(f[key] for f in facts.values()) for key in ("parameters", "trainable")}
+            total = {
+                key: sum(f[key] for f in facts.values()) for key in ("parameters", "trainable")
+            }
             facts = {"": {**total, "models": facts}}
         try:
             write_json(trainer.folder.complexity, facts[""])
