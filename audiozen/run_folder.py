@@ -17,6 +17,10 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 from urllib.parse import unquote
 
 ENHANCED = "enhanced"
@@ -58,16 +62,22 @@ class RunFolder:
         return self.metrics / (f"{name}.csv" if dataset is None else f"{name}_{dataset}.csv")
 
     def tables(self, name: str) -> dict[str, Path]:
-        """Tables of an evaluation that are there, by dataset; one without the name of a dataset is called ``name``."""
-        found = {
-            path.stem.removeprefix(f"{name}_"): path
-            for path in sorted(self.metrics.glob(f"{name}_*.csv"))
-            if not _STEP.match(
-                path.stem.removeprefix(f"{name}_")
-            )  # of a checkpoint inside an epoch
+        """Tables of an evaluation that are there, by dataset; one without the name of a dataset is called ``name``.
+
+        Where one dataset was evaluated once, and several another time, those that were written last.
+        """
+        stems = {
+            path.stem.removeprefix(f"{name}_"): path for path in self.metrics.glob(f"{name}_*.csv")
+        }
+        several = {
+            dataset: path
+            for dataset, path in sorted(stems.items())
+            if not _STEP.match(dataset)  # of a checkpoint inside an epoch
         }
         alone = self.table(name)
-        return {name: alone} if alone.is_file() else found
+        if alone.is_file() and _newest([alone]) >= _newest(several.values()):
+            return {name: alone}
+        return several
 
     def sounds(self, role: str, dataset: str | None = None) -> Path:
         """Folder of the signals of one role.
@@ -89,6 +99,10 @@ class RunFolder:
         folders = [path for path in others.glob("*") if path.is_dir()]
         names = sorted(unquote(path.name) for path in folders)
         return [*names, ENHANCED] if self.enhanced.is_dir() else names
+
+
+def _newest(paths: Iterable[Path]) -> float:
+    return max((path.stat().st_mtime for path in paths), default=0.0)
 
 
 def file_name(text: str) -> str:

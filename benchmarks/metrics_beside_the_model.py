@@ -160,7 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--utterances", type=int, default=200)
-    parser.add_argument("--hidden-size", type=int, default=480)
+    parser.add_argument("--hidden-size", type=int, default=300)
     options = parser.parse_args()
 
     logging.disable(logging.INFO)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_only_table_is_called_as_the_evaluation(folder: RunFolder) -> None:
     folder.table("test").touch()
     assert folder.tables("test") == {"test": folder.table("test")}
     assert folder.tables("valid_epoch_0001") == {}
+
+
+@pytest.mark.parametrize(
+    ("later", "names"), [("test", ["test"]), ("test_seen", ["seen", "unseen"])]
+)
+def test_tables_of_the_last_evaluation_count(
+    folder: RunFolder, later: str, names: list[str]
+) -> None:
+    for stem in ("test", "test_seen", "test_unseen"):
+        path = folder.metrics / f"{stem}.csv"
+        path.touch()
+        os.utime(path, (0, 1000 + (stem == later)))
+    assert list(folder.tables("test")) == names
 
 
 def test_tables_of_checkpoints_inside_an_epoch_are_not_those_of_its_end(folder: RunFolder) -> None:
