@@ -106,12 +106,31 @@ def trainer_records(trainer: BaseTrainer) -> list[dict]:
     ]
 
 
-def test_evaluation_leaves_no_process_behind(tmp_path):
-    import multiprocessing
+def children() -> set[int]:
+    """Processes that this one has started, whatever they were started by."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == os.getpid():
+                found.add(int(stat.parent.name))
+    return found
 
-    trainer = build(tmp_path, num_metric_workers=2)
+
+class Counting(Trainer):
+    """Counts its processes while it validates."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        outputs = super().validation_step(batch, batch_idx)
+        self.during = children()
+        return outputs
+
+
+def test_evaluation_leaves_no_process_behind(tmp_path):
+    before = children()
+    trainer = build(tmp_path, Counting, num_metric_workers=2)
     trainer.train(DataLoader(NoisyTones(4), batch_size=2), signals())
-    assert not multiprocessing.active_children()
+    assert len(trainer.during - before) == 1  # the one that looks after the others
+    assert children() <= before
 
 
 class Slow(Trainer):
