@@ -44,7 +44,8 @@ def train(
     trainer.train(train, validation)
     if trainer.is_main_process:
         experiment.write_complexity(trainer)
-        test = f"audiozen test {config}, then " if experiment.config.test_dataset else ""
+        own = trainer.folder.config  # as run, overrides included
+        test = f"audiozen test {own}, then " if experiment.config.test_dataset else ""
         tell(f"look and listen: {test}audiozen report {experiment.exp_dir}")
 
 

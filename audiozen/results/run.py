@@ -57,8 +57,12 @@ class Run:
                 f"{root}: no such folder; expected that of a run, such as exp/my_run"
             )
         if not is_run(self.root):
+            runs = sorted(
+                str(path) for path in self.root.iterdir() if path.is_dir() and is_run(path)
+            )
+            hint = f"; in it there are {', '.join(runs[:3])}" if runs else ""
             raise RequestError(
-                f"{root} is not the folder of a run: it has neither config.toml, metrics nor checkpoints"
+                f"{root} is not the folder of a run: it has neither config.toml, metrics nor checkpoints{hint}"
             )
 
     @property

@@ -83,7 +83,7 @@ def test_other_signals_are_a_wrong_request_that_lists_them(
     assert output.out == ""
     assert output.err.splitlines() == [
         "error: the signals differ; 8 are in both. Compare what both have with --common",
-        "  2 only in baseline: tone_0000, tone_0001",
+        "  2 only in baseline: tone_20000, tone_20001",
         "  1 only in fewer: stranger",
     ]
     assert main(["compare", str(tested), "fewer.csv", "--common"]) == 0
@@ -109,7 +109,7 @@ def test_groups_metrics_clusters_pairs_and_numbers_are_as_asked_for(
     tested: Path, capsys: pytest.CaptureFixture
 ) -> None:
     def noise(record: dict[str, str]) -> str:
-        return "cafe" if record["id"] < "tone_0004" else "car"
+        return "cafe" if record["id"] < "tone_20004" else "car"
 
     for name, gain in (("a", 0), ("b", 1), ("c", 2)):
         changed(

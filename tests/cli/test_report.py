@@ -17,7 +17,7 @@ def test_report_of_a_trained_run(trained: Path, quick: list[str], capsys) -> Non
     text = page.read_text()
     assert "<title>baseline</title>" in text
     assert '"valid/si_sdr"' in text
-    assert "tone_0003" in text
+    assert "tone_20003" in text
 
 
 def test_several_runs_go_to_the_current_folder(trained: Path, capsys) -> None:

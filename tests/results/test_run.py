@@ -209,7 +209,10 @@ def test_damage_is_told_with_the_file(
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="nowhere: no such folder; expected that of a run"):
         Run(tmp_path / "nowhere")
-    with pytest.raises(RequestError, match="is not the folder of a run"):
+    with pytest.raises(RequestError, match=r"is not the folder of a run.*nor checkpoints$"):
+        Run(tmp_path)
+    (tmp_path / "one" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"nor checkpoints; in it there are .*/one$"):
         Run(tmp_path)
     with pytest.raises(RequestError, match="nowhere: no such folder; expected one with"):
         find_runs(tmp_path / "nowhere")

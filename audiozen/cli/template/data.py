@@ -33,9 +33,10 @@ class TonesInNoise(Dataset[tuple[Tensor, Tensor, str]]):
         return self.num_signals
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
-        generator = torch.default_generator
+        generator, number = torch.default_generator, index
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed + index)
+            number += self.seed
+            generator = torch.Generator().manual_seed(number)
 
         clean = self.tone(generator)
         noise = torch.randn(len(clean), generator=generator)
@@ -44,7 +45,7 @@ class TonesInNoise(Dataset[tuple[Tensor, Tensor, str]]):
 
         noisy = clean + noise
         gain = 0.9 / noisy.abs().max()
-        return gain * noisy, gain * clean, f"tone_{index:04d}"
+        return gain * noisy, gain * clean, f"tone_{number:05d}"
 
     def tone(self, generator: torch.Generator) -> Tensor:
         """A tone of random pitch and timbre that comes and goes four times a second."""
