@@ -254,7 +254,7 @@ def test_process_that_forgets_its_pool_ends(tmp_path: Path) -> None:
         timeout=30,
         check=True,
     )
-    assert not any(is_running(int(process)) for process in done.stdout.split())
+    await_the_end_of([int(word) for word in done.stdout.split()])
 
 
 def test_workers_of_a_killed_process_end() -> None:
@@ -265,19 +265,24 @@ def test_workers_of_a_killed_process_end() -> None:
     workers = [int(word) for word in parent.stdout.readline().split()]
     parent.kill()
     parent.wait()
+    await_the_end_of(workers)
+    parent.stdout.close()
+
+
+def await_the_end_of(processes: list[int]) -> None:
+    """A process that was killed has closed its files a moment before it has ended."""
     deadline = time.monotonic() + 20
-    while any(is_running(worker) for worker in workers):
+    while any(is_running(process) for process in processes):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    parent.stdout.close()
 
 
 def is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return state not in {"Z", "X"}
 
 
 # ---- gathered ---------------------------------------------------------------------------------------
