@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+NOTHING = nullcontext()
+NO_GRAD = torch.no_grad()
 AUTOCAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,6 +62,7 @@ class Engine:
         self.autocast_dtype = AUTOCAST_DTYPES[config.precision]
         self.compiles = config.compile
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        self.scales_loss = self.scaler.is_enabled()
         set_num_threads(config.num_threads, self.group.local_world_size)
         if config.deterministic:
             # cuBLAS reads this when it starts; without it, deterministic mode refuses matrix products.
@@ -99,32 +102,36 @@ class Engine:
             )
 
     def to_device(self, batch: T) -> T:
-        """A copy of ``batch`` whose tensors, in any nesting, are on the device."""
+        """``batch``, with its tensors, in any nesting, on the device."""
+        if self.device.type == "cpu":  # where dataloaders leave them
+            return batch
         moved: T = move_tensors(batch, self.device, non_blocking=True)
         return moved
 
     def autocast(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass as ``precision`` says."""
         if self.autocast_dtype == torch.float32:
-            return nullcontext()
+            return NOTHING
         return torch.autocast(self.device.type, dtype=self.autocast_dtype)
 
     # ---- the parts of one step -------------------------------------------------------
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``; in fp16, scaled so that they do not vanish."""
-        self.strategy.backward(self.scaler.scale(loss))
+        self.strategy.backward(self.scaler.scale(loss) if self.scales_loss else loss)
 
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
         parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
         self.strategy.average_strays(parameters)
-        for optimizer in optimizers:
-            self.scaler.unscale_(optimizer)
+        if self.scales_loss:
+            for optimizer in optimizers:
+                self.scaler.unscale_(optimizer)
         gradients = measure_gradients(parameters, self.strategy)
         if max_grad_norm != math.inf and gradients.parameters:
-            factor = (max_grad_norm / (gradients.norm + EPSILON)).clamp(max=1.0)
-            self.strategy.scale_(gradients.values, factor)
+            with NO_GRAD:
+                factor = (max_grad_norm / (gradients.norm + EPSILON)).clamp(max=1.0)
+                self.strategy.scale_(gradients.values, factor)
         return gradients
 
     def step(self, optimizers: Sequence[Optimizer], drop: Tensor | None = None) -> None:
@@ -135,14 +142,16 @@ class Engine:
             drop: 1: weights and optimizers stay as they are, bit for bit. 0 or None: they change. It is read to the
                 host only for optimizers that cannot obey it on the device.
         """
-        for optimizer in optimizers:
-            step_unless(self._or_overflow(drop, optimizer), optimizer)
-        self.scaler.update()
+        if self.scales_loss:
+            for optimizer in optimizers:
+                step_unless(self._or_overflow(drop, optimizer), optimizer)
+            self.scaler.update()
+        else:
+            for optimizer in optimizers:
+                step_unless(drop, optimizer)
 
     def _or_overflow(self, drop: Tensor | None, optimizer: Optimizer) -> Tensor | None:
         """``drop``, or 1 where :meth:`clip_gradients` has seen scaled gradients that overflow."""
-        if not self.scaler.is_enabled():
-            return drop
         for found_inf in self.scaler._found_inf_per_device(optimizer).values():
             drop = found_inf if drop is None else torch.maximum(drop, found_inf)
         return drop
@@ -168,7 +177,6 @@ class Gradients(NamedTuple):
     norms: Tensor | None
 
 
-@torch.no_grad()
 def measure_gradients(parameters: Iterable[Tensor], strategy: OneProcess) -> Gradients:
     """The norms of the gradients of ``parameters``, and of all of them together.
 
@@ -180,8 +188,9 @@ def measure_gradients(parameters: Iterable[Tensor], strategy: OneProcess) -> Gra
     values = [p.grad for p in parameters if p.grad is not None]
     if not values:
         return Gradients(torch.zeros(()), parameters, values, None)
-    norms = strategy.norms(values)
-    return Gradients(torch.linalg.vector_norm(norms), parameters, values, norms)
+    with NO_GRAD:  # gradients may have a history: create_graph
+        norms = strategy.norms(values)
+        return Gradients(torch.linalg.vector_norm(norms), parameters, values, norms)
 
 
 def is_fused(optimizer: Optimizer) -> bool:

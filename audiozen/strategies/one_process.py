@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NOTHING = nullcontext()
+
 
 class OneProcess:
     """One process, which trains the bare modules themselves.
@@ -74,7 +76,7 @@ class OneProcess:
     def forward_context(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch: gradients are exchanged in the last of a step only."""
         del is_last
-        return nullcontext()
+        return NOTHING
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, averaged over the processes where this is the last micro-batch.

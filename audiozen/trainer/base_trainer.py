@@ -18,6 +18,7 @@ import math
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -50,7 +51,7 @@ from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
-from audiozen.trainer.epoch_output import EpochOutput, PendingMeans, check_losses, means
+from audiozen.trainer.epoch_output import EpochOutput, PendingMeans, loss_of, means
 from audiozen.trainer.evaluation import (
     BatchOutput,
     as_dataloaders,
@@ -63,6 +64,7 @@ from audiozen.trainer.evaluation import (
 )
 from audiozen.trainer.finite_guard import FiniteGuard
 from audiozen.trainer.generators import preserved_generators, seed_process
+from audiozen.trainer.lookout import Lookout
 from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
 from audiozen.trainer.run_identity import (
     Identity,
@@ -100,6 +102,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+SAMPLES, OWN_SAMPLES = attrgetter("num_samples"), attrgetter("num_own")
 
 
 class BaseTrainer:
@@ -208,9 +212,13 @@ class BaseTrainer:
         self.validation_due = Due(config.validation_interval)
         self.stop_signals = StopSignals()
         self.agreement = Agreement(self.group)
+        self.lookout = Lookout(
+            [self.save_due, self.validation_due], self.agreement, self.stop_signals
+        )
         self.grad_norm: Tensor | float = 0.0
         self.learning_rates: dict[str, float] = {}
-        self.latest_losses: Callable[[], dict[str, float]] = dict
+        # Several processes show what was logged: the losses of all of them.
+        self.latest_losses = self._latest_losses if self.world_size == 1 else dict
         self.stage = "train"
         self.phase = "the start"
         self.batch_idx = self.dataloader_idx = 0
@@ -347,6 +355,7 @@ class BaseTrainer:
         if self.state.epoch_is_finished:
             self.training_epoch_output.clear()
         self.state.start_epoch()
+        self.lookout.look_ahead(self.state.step)
         for module in self._wrapped.values():
             module.train()
 
@@ -370,10 +379,20 @@ class BaseTrainer:
             whole = count_steps(loader.num_positions, loader, group_size)
             total = int(min(whole, first + self.end.num_steps_left(state)))
         with self.console.progress(f"epoch {state.epoch}", total, initial=first) as progress:
-            while following is not None and not self.is_finished():
+            while following is not None and not self.end.reached(state):
                 group, following = following, next(groups, None)
                 self.is_last_step_of_epoch = following is None
-                self.guard.start_step(self._description(loader, group))
+                num_samples = sum(map(SAMPLES, group))
+                self.guard.start_step(
+                    partial(
+                        describe_step,
+                        loader,
+                        state.epoch,
+                        state.step + 1,
+                        state.position,
+                        num_samples,
+                    )
+                )
                 yield group
                 progress.advance(1, self.latest_losses)
 
@@ -397,31 +416,33 @@ class BaseTrainer:
         seed_process(self.config.seed, "step", self.state.step, self.rank, device=self.device)
         self.phase = "training_step"
         self.zero_grad()
-        num_samples = sum(micro_batch.num_samples for micro_batch in micro_batches)
-        self._num_own = sum(micro_batch.num_own for micro_batch in micro_batches)
+        num_samples = sum(map(SAMPLES, micro_batches))
+        self._num_own = sum(map(OWN_SAMPLES, micro_batches))
         self._num_micro_batches = len(micro_batches)
         for micro_batch in micro_batches:
             is_last = micro_batch is micro_batches[-1]
             with self.engine.strategy.forward_context(is_last=is_last):
                 loss = self._forward(micro_batch)
                 if self.automatic_optimization:
-                    self.backward(loss * (micro_batch.num_samples / num_samples))
+                    share = micro_batch.num_samples / num_samples
+                    self.backward(loss if share == 1 else loss * share)
         if self.automatic_optimization:
             self._clip_step_schedule(list(self.optimizers.values()))
         self.averaging.update()
-        if (
-            self.world_size == 1
-        ):  # several processes show what was logged: the losses of all of them
-            self.latest_losses = partial(self.training_epoch_output.latest, len(micro_batches))
         self.state.step += 1
         self.state.position += num_samples
         self.state.epoch_is_finished = self.is_last_step_of_epoch
 
     def after_step(self) -> None:
         """Log, and inside an epoch: save, validate and stop where that is due."""
-        self._finish_log()
+        if self._unfinished_log is not None:
+            self._finish_log()
         if self.state.step % self.config.log_interval == 0:
             self._log_losses()
+        if self.lookout.sees_something(self.state.step):
+            self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
         if not self.state.epoch_is_finished and not self.is_finished():
             wishes = self._meet() if self.agreement.is_due(self.state.step) else NO_WISHES
             validates = self.validation_due.after_step(self.state, by_clock=wishes.validate)
@@ -429,6 +450,7 @@ class BaseTrainer:
             self.save_and_validate(saves=saves, validates=validates)
             if wishes.stop or saves or validates:
                 self._stop_if_asked()
+            self.lookout.look_ahead(self.state.step)
 
     def after_epoch(self) -> None:
         """Save, validate and stop where that is due; at the end of training everything is."""
@@ -619,9 +641,12 @@ class BaseTrainer:
             optimizer.zero_grad()
 
     def _clip_step_schedule(self, optimizers: list[Optimizer]) -> None:
-        self.grad_norm = self.guard.update(optimizers)
-        self.learning_rates = self._learning_rates()
-        if self.config.lr_scheduler_interval == "step":
+        # Where a hook decides which optimizers step, the step that is logged may have none.
+        is_logged = not (self.automatic_optimization and self._is_quiet_step())
+        self.grad_norm = self.guard.update(optimizers, must_measure=is_logged)
+        if is_logged:
+            self.learning_rates = self._learning_rates()
+        if self.config.lr_scheduler_interval == "step" and self.lr_schedulers:
             for scheduler in self._timed_schedulers():
                 if any(scheduler.optimizer is optimizer for optimizer in optimizers):
                     scheduler.step()
@@ -632,9 +657,9 @@ class BaseTrainer:
         self._share = micro_batch.num_own * self.world_size / micro_batch.num_samples
         with self.engine.autocast():
             output = self.training_step(batch, micro_batch.batch_idx)
-        losses = check_losses(output)
+        loss = loss_of(output)
         self.training_epoch_output.append(output, micro_batch.num_own)
-        return losses["loss"]
+        return loss
 
     # ---- logging -------------------------------------------------------------------------------------
 
@@ -692,8 +717,11 @@ class BaseTrainer:
             rate = self.sample_rate if sample_rate is None else sample_rate
             write_sounds(self.folder, ids, signals, rate, dataset=dataset)
 
+    def _latest_losses(self) -> dict[str, float]:
+        return self.training_epoch_output.latest(self._num_micro_batches)
+
     def _log_losses(self) -> None:
-        losses = self.training_epoch_output.latest(self._num_micro_batches)
+        losses = self._latest_losses()
         mine = self.session.take_kept() | {f"train/{name}": loss for name, loss in losses.items()}
         pending = PendingMeans(self.group, mine, self._num_own, flag=self.guard.suspects())
         scalars: dict[str, Tensor | float] = {"grad_norm": self.grad_norm}
@@ -971,20 +999,6 @@ class BaseTrainer:
         loss = self.loss_function
         return modules | ({"loss_function": loss} if isinstance(loss, nn.Module) else {})
 
-    def _description(
-        self, loader: TrainingLoader, group: Sequence[MicroBatch]
-    ) -> Callable[[], str]:
-        """Says which step comes next and what it is made of; asked for only where something is wrong with it."""
-        epoch, step, start = self.state.epoch, self.state.step + 1, self.state.position
-        num_samples = sum(micro_batch.num_samples for micro_batch in group)
-
-        def describe() -> str:
-            indices = loader.sample_indices(epoch, start, num_samples)
-            samples = "" if indices is None else f" (samples {', '.join(map(str, indices))})"
-            return f"epoch {epoch}, step {step}{samples}"
-
-        return describe
-
     def _num_metric_workers(self) -> int:
         if self.config.num_metric_workers is not None:
             return self.config.num_metric_workers
@@ -1184,6 +1198,15 @@ class BaseTrainer:
                 f"{type(self).__name__}.{hook.__name__} must return the score, a float; it returned {score!r}"
             )
         return float(score)
+
+
+def describe_step(
+    loader: TrainingLoader, epoch: int, step: int, start: int, num_samples: int
+) -> str:
+    """Which step it is and what it is made of; asked for only where something is wrong with it."""
+    indices = loader.sample_indices(epoch, start, num_samples)
+    samples = "" if indices is None else f" (samples {', '.join(map(str, indices))})"
+    return f"epoch {epoch}, step {step}{samples}"
 
 
 def named(thing: T | dict[str, T] | None) -> dict[str, T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,14 @@ class Due:
     def by_clock(self) -> bool:
         """Whether the minutes have passed since it was last due by the clock."""
         return self.minutes is not None and self.clock() - self.last_time >= 60 * self.minutes
+
+    def next_step(self, step: int) -> float:
+        """The first step after ``step`` at which it is due by the steps; infinity where they do not count."""
+        return math.inf if self.steps is None else step - step % self.steps + self.steps
+
+    def next_time(self) -> float:
+        """When it is due by the clock; infinity where that does not count."""
+        return math.inf if self.minutes is None else self.last_time + 60 * self.minutes
 
     def after_step(self, state: TrainerState, *, by_clock: bool) -> bool:
         """Whether it is due at this step.

@@ -20,28 +20,24 @@ class EndOfTraining:
     """
 
     def __init__(self, config: TrainerConfig) -> None:
-        self.max_steps = config.max_steps
-        self.max_epochs = config.max_epochs
-        self.patience = config.patience
-        if self.max_epochs is None and self.max_steps is None:
-            self.max_epochs = DEFAULT_MAX_EPOCHS
+        is_endless = config.max_epochs is None and config.max_steps is None
+        self.max_epochs = DEFAULT_MAX_EPOCHS if is_endless else or_infinity(config.max_epochs)
+        self.max_steps = or_infinity(config.max_steps)
+        self.patience = or_infinity(config.patience)
 
     def reached(self, state: TrainerState) -> bool:
         """Whether the run is over."""
         return (
-            self.num_steps_left(state) <= 0
-            or self._reached_max_epochs(state)
-            or self._exhausted_patience(state)
+            state.step >= self.max_steps
+            or (state.epoch_is_finished and state.epoch >= self.max_epochs)
+            or state.validations_without_improvement >= self.patience
         )
 
     def num_steps_left(self, state: TrainerState) -> float:
         """Steps until ``max_steps``; infinity where that is not set."""
-        return math.inf if self.max_steps is None else self.max_steps - state.step
+        return self.max_steps - state.step
 
-    def _reached_max_epochs(self, state: TrainerState) -> bool:
-        if self.max_epochs is None or not state.epoch_is_finished:
-            return False
-        return state.epoch >= self.max_epochs
 
-    def _exhausted_patience(self, state: TrainerState) -> bool:
-        return self.patience is not None and state.validations_without_improvement >= self.patience
+def or_infinity(limit: int | None) -> float:
+    """A limit that may not be set."""
+    return math.inf if limit is None else limit

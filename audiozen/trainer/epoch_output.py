@@ -16,7 +16,6 @@ from audiozen.errors import TrainingError
 if TYPE_CHECKING:
     from audiozen.processes.group import Group
 
-Losses = dict[str, Tensor]
 Entry: TypeAlias = "float | dict[str, float]"
 Layout: TypeAlias = tuple[str, ...] | None  # names of an entry's scalars; None: a bare number
 
@@ -29,8 +28,8 @@ BLOCK_SIZE = 1024
 """Scalars that may be on the device before they are fetched."""
 
 
-def check_losses(output: Any) -> Losses:
-    """Losses of one micro-batch as a dict with ``"loss"``.
+def loss_of(output: Any) -> Tensor:
+    """What is to be minimised.
 
     Args:
         output: what ``training_step`` returned: a scalar tensor, or a dict of scalars with ``"loss"``.
@@ -38,14 +37,15 @@ def check_losses(output: Any) -> Losses:
     Raises:
         TrainingError: it is neither; the text names the key and what stands there.
     """
-    if isinstance(output, Tensor):
-        output = {"loss": output}
-    if not isinstance(output, Mapping) or "loss" not in output:
+    if isinstance(output, Tensor) and output.numel() == 1:
+        return output
+    losses = {"loss": output} if isinstance(output, Tensor) else output
+    if not isinstance(losses, Mapping) or "loss" not in losses:
         raise TrainingError(
             'training_step must return a scalar tensor, or a dict with "loss" and further scalars; it returned '
-            + (f"a dict with {list(output)}" if isinstance(output, Mapping) else describe(output))
+            + (f"a dict with {list(losses)}" if isinstance(losses, Mapping) else describe(losses))
         )
-    for name, value in output.items():
+    for name, value in losses.items():
         if not isinstance(value, (int, float)) and not (
             isinstance(value, Tensor) and value.numel() == 1
         ):
@@ -53,11 +53,12 @@ def check_losses(output: Any) -> Losses:
                 f"training_step returned {describe(value)} as {name!r}; only scalars are kept for the "
                 "epoch. Return its mean, or keep it yourself"
             )
-    if not isinstance(output["loss"], Tensor):
+    loss = losses["loss"]
+    if not isinstance(loss, Tensor):
         raise TrainingError(
             'training_step returned a number as "loss"; it must be a tensor to be minimised'
         )
-    return dict(output)
+    return loss
 
 
 def describe(value: object) -> str:
@@ -98,11 +99,14 @@ class EpochOutput:
             output: a scalar, or several by name.
             weight: samples that it is of; 0 where it counts for nothing.
         """
-        is_bare = isinstance(output, Tensor)
-        layout = None if is_bare else tuple(output)
+        layout: Layout = None
+        if isinstance(output, Tensor):
+            self._pending.append(_copy(output))
+        else:
+            layout = tuple(output)
+            self._pending += map(_copy, output.values())
         self._entries.append(self._layouts.setdefault(layout, len(self._layouts)))
         self._weights.append(weight)
-        self._pending += map(_copy, [output] if is_bare else output.values())
         if len(self._pending) >= BLOCK_SIZE:
             self._fetch()
 

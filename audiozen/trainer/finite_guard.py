@@ -34,7 +34,9 @@ class _Update(NamedTuple):
     describe_step: Callable[[], str]
     loss: Tensor
     norm: Tensor
-    gradients: Gradients
+    parameters: list[Tensor]
+    norms: Tensor | None
+    """Of the gradient of each parameter. The gradients themselves are many times larger, and are let go."""
 
 
 class _Judged(NamedTuple):
@@ -91,6 +93,14 @@ class FiniteGuard:
         self._describe_step: Callable[[], str] = str
         self._has_told_of_reads = False
         self._num_judged = 0
+        self._is_judging = config.on_nonfinite != "ignore"
+        self._must_measure = (
+            self._is_judging
+            or config.max_grad_norm != math.inf
+            or engine.scales_loss
+            or engine.group.world_size > 1
+        )
+        self._not_measured = torch.full((), math.nan)
 
     # ---- in a step ---------------------------------------------------------------------
 
@@ -111,16 +121,23 @@ class FiniteGuard:
         loss = loss.detach()
         self._loss = loss if self._loss is self._zero else self._loss + loss
 
-    def update(self, optimizers: Sequence[Optimizer]) -> Tensor:
+    def update(self, optimizers: Sequence[Optimizer], *, must_measure: bool = True) -> Tensor:
         """Clip the gradients of these optimizers together, judge them, and let the optimizers step.
 
         May be called several times within a step.
 
+        Args:
+            optimizers: themselves.
+            must_measure: whether the norm is asked for. Else it is measured only where it is needed here.
+
         Returns:
-            The norm before clipping, on the device.
+            The norm before clipping, on the device; NaN where it was not measured.
         """
+        if not (must_measure or self._must_measure):
+            self.engine.step(optimizers)
+            return self._not_measured
         gradients = self.engine.clip_gradients(optimizers, self.config.max_grad_norm)
-        drop = None if self.config.on_nonfinite == "ignore" else self._judge(gradients)
+        drop = self._judge(gradients) if self._is_judging else None
         if drop is not None:
             self._tell_of_reads(optimizers)
         self.engine.step(optimizers, drop)
@@ -129,9 +146,9 @@ class FiniteGuard:
     def _judge(self, gradients: Gradients) -> Tensor | None:
         """Take note of an update; 1 where it is to be dropped, and 0 or None where it is not."""
         skips = self.config.on_nonfinite == "skip"
-        norm = self._zero if self.engine.scaler.is_enabled() else gradients.norm
+        norm = self._zero if self.engine.scales_loss else gradients.norm
         loss = self.engine.group.sum(self._loss, "the loss") if skips else self._loss
-        update = _Update(self._describe_step, loss, norm, gradients)
+        update = _Update(self._describe_step, loss, norm, gradients.parameters, gradients.norms)
         self._steps[-1].append(update)
         return is_not_finite(update) if skips else None
 
@@ -215,14 +232,14 @@ class FiniteGuard:
         if not math.isfinite(bad.loss):
             reasons.append(f"the loss is {bad.loss}")
         if not math.isfinite(bad.norm):
-            where = self._where(bad.update.gradients)
+            where = self._where(bad.update)
             reasons.append(f"the norm of the gradient is {bad.norm}{where}")
         return f"{bad.update.describe_step()}: {' and '.join(reasons)}"
 
-    def _where(self, gradients: Gradients) -> str:
+    def _where(self, update: _Update) -> str:
         """The first parameter, in the order of the model, whose gradient is not finite."""
-        norms = [] if gradients.norms is None else gradients.norms.tolist()
-        bad = {id(p) for p, n in zip(gradients.parameters, norms) if not math.isfinite(n)}
+        norms = [] if update.norms is None else update.norms.tolist()
+        bad = {id(p) for p, n in zip(update.parameters, norms) if not math.isfinite(n)}
         first = next((name for name, p in self._named_parameters() if id(p) in bad), None)
         return f" (first in {first!r}, {len(bad)} of {len(norms)} parameters)" if first else ""
 

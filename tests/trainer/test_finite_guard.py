@@ -440,3 +440,26 @@ def test_processes_decide_alike_about_the_loss_of_one(policy, tmp_path):
     assert first == second
     assert "step 2 (samples 4): the loss is nan" in first[0]
     assert first[1] == (policy == "skip")
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+def test_gradients_of_steps_that_were_made_are_let_go(policy):
+    run = Run(on_nonfinite=policy)
+    run.make()
+    gradient = weakref.ref(run.model[0].weight.grad)
+    run.make()
+    assert gradient() is None
+
+
+def test_norm_is_measured_where_it_is_asked_for_or_needed_here():
+    optimizer, free = None, Run(on_nonfinite="ignore")
+    for run, is_needed in [(free, False), (Run(on_nonfinite="raise"), True)]:
+        run.make()
+        optimizer = run.optimizer
+        assert math.isfinite(run.guard.update([optimizer], must_measure=False)) == is_needed
+        assert math.isfinite(run.guard.update([optimizer], must_measure=True))
+    clipping = Run(on_nonfinite="ignore", max_grad_norm=1e-3)
+    clipping.make()
+    clipping.model[0].weight.grad.fill_(1.0)
+    assert clipping.guard.update([clipping.optimizer], must_measure=False) > 1
+    assert clipping.model[0].weight.grad.norm() < 1e-3
