@@ -26,9 +26,7 @@ PACKAGES = (
     "safetensors",
     "soundfile",
     "soxr",
-    "scipy",
     "pesq",
-    "pystoi",
     "onnxruntime",
     "speechmos",
 )

@@ -88,7 +88,8 @@ def _import_longest(parts: list[str], folders: Folders) -> tuple[ModuleType | No
 
 def _import(name: str, folders: Folders) -> ModuleType | None:
     """Import a module; None where there is none of this name."""
-    importlib.invalidate_caches()
+    if name not in sys.modules:
+        importlib.invalidate_caches()  # the file may be newer than the last look at its folder
     try:
         return importlib.import_module(name)
     except KeyboardInterrupt:
@@ -153,7 +154,8 @@ class _Recipes:
         self._refuse_hidden(name)
 
     def _leave(self) -> None:
-        self._aside[self._folders] = _take(self._owns)
+        if self._folders:
+            self._aside[self._folders] = _take(self._owns)
         sys.modules.update(self._foreign)
         for entry in self._added:
             if entry in sys.path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from audiozen.config.schema import (
@@ -14,6 +16,7 @@ from audiozen.config.schema import (
     Interval,
     MetaConfig,
     SaveInterval,
+    Settings,
     TargetConfig,
     TrainerConfig,
 )
@@ -85,7 +88,8 @@ def _section(title: str, cls: type[BaseModel]) -> str:
         "| key | kind | default | meaning |",
         "|---|---|---|---|",
     ]
-    lines += [_row(name, field) for name, field in cls.model_fields.items()]
+    known = meanings(cls)
+    lines += [_row(name, field, known[name]) for name, field in cls.model_fields.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -97,8 +101,23 @@ def _about(cls: type[BaseModel]) -> str:
     return (text[0].upper() + text[1:]).replace("``", "`")
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    meaning = " ".join((field.description or "").split()).replace("``", "`")
+def meanings(cls: type[BaseModel]) -> dict[str, str]:
+    """What stands below each field of a class and of those that it is made of.
+
+    They are read from the source, here rather than when the classes are made: nobody else needs them.
+    """
+    found = {}
+    for base in reversed(cls.mro()[: -len(Settings.mro())]):
+        (definition,) = ast.parse(inspect.getsource(base)).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                found[ast.unparse(field.target)] = ast.literal_eval(below.value)
+    return found
+
+
+def _row(name: str, field: FieldInfo, meaning: str) -> str:
+    meaning = " ".join(meaning.split()).replace("``", "`")
     cells = (f"`{name}`", describe(field).replace("'", "`"), _default(field), meaning)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

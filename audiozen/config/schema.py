@@ -31,9 +31,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 class Settings(BaseModel):
     """A frozen table of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
 
 
 class Interval(Settings):

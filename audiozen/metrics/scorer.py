@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from audiozen.errors import MetricError, RequestError, WorkerDied
 from audiozen.metrics.catalogue import METRICS, Metric
-from audiozen.metrics.measure import Measure, Samples, signals
+from audiozen.metrics.measure import Measure, Recording, signals
 from audiozen.metrics.pool import gathered
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Job(NamedTuple):
     """One measure of one pair of signals. It can be pickled, and run in another process."""
 
     measure: Measure
-    estimate: Samples
-    reference: Samples | None
+    estimate: Recording
+    reference: Recording | None
     sample_rate: int
 
     def run(self) -> Outcome:
@@ -159,9 +159,9 @@ class Scorer:
         after, before = self._measures()
         jobs = []
         for enhanced, target, mixture in signals(estimate, reference, noisy):
-            group = [Job(measure, enhanced, target, self.sample_rate) for measure in after]
+            group = [_job(measure, enhanced, target, self.sample_rate) for measure in after]
             if mixture is not None:
-                group += [Job(measure, mixture, target, self.sample_rate) for measure in before]
+                group += [_job(measure, mixture, target, self.sample_rate) for measure in before]
             jobs.append(group)
         return jobs
 
@@ -206,6 +206,12 @@ class Scorer:
                 f"{', '.join(self._improvements())}: cannot be computed without the noisy signal "
                 "that the estimate was made of; pass it as noisy="
             )
+
+
+def _job(
+    measure: Measure, estimate: Recording, reference: Recording | None, sample_rate: int
+) -> Job:
+    return Job(measure, estimate, reference if measure.needs_reference else None, sample_rate)
 
 
 def _started(job: Job, pool: MetricPool) -> Future[Outcome] | Outcome:

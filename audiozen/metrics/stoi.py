@@ -1,26 +1,35 @@
-"""Short-time objective intelligibility, computed by the package ``pystoi``."""
+"""Short-time objective intelligibility: how alike both signals are in their envelopes."""
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiozen.errors import MetricError
-from audiozen.metrics.measure import Measure, Samples, Signal, evaluate, require
+from audiozen.metrics.measure import Measure, Samples, Signal, evaluate
+from audiozen.metrics.polyphase import resample
+from audiozen.metrics.third_octaves import (
+    FRAME_LENGTH,
+    HOP_LENGTH,
+    NUM_BANDS,
+    SAMPLE_RATE,
+    envelopes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
-# 30 frames of 256 samples, 128 apart, at 10 kHz.
-_LEAST_SECONDS = (256 + 29 * 128) / 10000
+_NUM_FRAMES = 30
+_LEAST_SECONDS = (FRAME_LENGTH + (_NUM_FRAMES - 1) * HOP_LENGTH) / SAMPLE_RATE
 
-# What pystoi returns, with a warning, where less than that is left without the pauses.
-_TOO_FEW_FRAMES = 1e-5
+# Where a band of the estimate goes beyond this multiple of the reference, its error is above -15 dB, and is cut off.
+_CEILING = 1 + 10 ** (15 / 20)
+
+# Segments at a time, which then stay near the core, however long the signal is.
+_BLOCK = 256
 
 
 def stoi(
@@ -42,7 +51,7 @@ def stoi(
 
     Raises:
         ShapeError: the shapes differ, or are others than these.
-        MetricError: undefined, and ``strict``; or the package ``pystoi`` is not installed.
+        MetricError: undefined, and ``strict``.
 
     Source: Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted
     noisy speech", TASLP 2011.
@@ -68,7 +77,7 @@ def estoi(
 
     Raises:
         ShapeError: the shapes differ, or are others than these.
-        MetricError: undefined, and ``strict``; or the package ``pystoi`` is not installed.
+        MetricError: undefined, and ``strict``.
 
     Source: Jensen and Taal, "An algorithm for predicting the intelligibility of speech masked by
     modulated noise maskers", TASLP 2016.
@@ -77,44 +86,99 @@ def estoi(
 
 
 def _stoi(estimate: Samples, reference: Samples | None, sample_rate: int) -> dict[str, float]:
-    return {"stoi": _pystoi(estimate, reference, sample_rate, extended=False)}
+    return {"stoi": _mean_correlation(_over_time, estimate, reference, sample_rate)}
 
 
 def _estoi(estimate: Samples, reference: Samples | None, sample_rate: int) -> dict[str, float]:
-    with _fixed_random_numbers():
-        return {"estoi": _pystoi(estimate, reference, sample_rate, extended=True)}
+    return {"estoi": _mean_correlation(_over_bands, estimate, reference, sample_rate)}
 
 
-def _pystoi(
-    estimate: Samples, reference: Samples | None, sample_rate: int, *, extended: bool
+def _mean_correlation(
+    correlations: Callable[[Samples, Samples], Samples],
+    estimate: Samples,
+    reference: Samples | None,
+    sample_rate: int,
 ) -> float:
-    package = require("pystoi", extra="metrics")
+    """Mean of the correlations of all segments of 30 frames, one frame apart.
+
+    Args:
+        correlations: of segments of both, each ``(frames, segments * bands)``.
+        estimate: shape ``(time,)``.
+        reference: same shape.
+        sample_rate: in Hz.
+
+    Raises:
+        MetricError: too short.
+    """
+    assert reference is not None
     if estimate.size < _LEAST_SECONDS * sample_rate:
         raise _too_short()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        value = float(package.stoi(reference, estimate, sample_rate, extended=extended))
-    if value == _TOO_FEW_FRAMES:
+    both = (resample(signal, sample_rate, SAMPLE_RATE) for signal in (estimate, reference))
+    estimates, references = envelopes(*both)
+    num_segments = len(estimates) - _NUM_FRAMES + 1
+    if num_segments < 1:
         raise _too_short()
-    return value
+    blocks = [
+        correlations(_segments(estimates, start), _segments(references, start))
+        for start in range(0, num_segments, _BLOCK)
+    ]
+    return float(np.concatenate(blocks).mean())
+
+
+def _segments(envelope: Samples, start: int) -> Samples:
+    """A block of segments: a view of shape ``(frames, segments * bands)``."""
+    block = envelope[start : start + _BLOCK + _NUM_FRAMES - 1].reshape(-1)
+    shape = _NUM_FRAMES, len(block) - (_NUM_FRAMES - 1) * NUM_BANDS
+    strides = block.itemsize * NUM_BANDS, block.itemsize
+    # As ``sliding_window_view``, which takes many times as long to set up.
+    return np.ndarray(shape, block.dtype, block, strides=strides)
+
+
+def _over_time(estimate: Samples, reference: Samples) -> Samples:
+    """Of each band, the estimate brought to the level of the reference and limited; ``(segments * bands,)``."""
+    mean = reference.mean(axis=0)
+    centred = reference - mean
+    norm = _norm(centred)
+    level = np.sqrt(norm * norm + _NUM_FRAMES * mean * mean)
+    limited = estimate * _ratio(level / _CEILING, _norm(estimate))
+    np.minimum(limited, reference, out=limited)
+    limited -= limited.mean(axis=0)
+    return _ratio(np.einsum("fs,fs->s", limited, centred), _norm(limited) * norm)
+
+
+def _over_bands(estimate: Samples, reference: Samples) -> Samples:
+    """Of each frame, all bands brought to mean 0 and norm 1 before; ``(frames * segments,)``."""
+    first, second = _normalised(estimate), _normalised(reference)
+    product = np.einsum("fb,fb->f", first, second)
+    energy = np.einsum("fb,fb->f", first, first) * np.einsum("fb,fb->f", second, second)
+    return _ratio(product, np.sqrt(energy))
+
+
+def _normalised(segments: Samples) -> Samples:
+    """Bands with mean 0 and norm 1, or zeros; then frames with mean 0, ``(frames * segments, bands)``."""
+    centred = segments - segments.mean(axis=0)
+    centred *= _ratio(np.array(1.0), _norm(centred))
+    frames: Samples = centred.reshape(-1, NUM_BANDS)
+    frames -= frames.mean(axis=1, keepdims=True)
+    return frames
+
+
+def _norm(segments: Samples) -> Samples:
+    norm: Samples = np.sqrt(np.einsum("fs,fs->s", segments, segments))
+    return norm
+
+
+def _ratio(numerator: Samples, denominator: Samples) -> Samples:
+    """Zero where the denominator is."""
+    ratio: Samples = np.zeros_like(denominator)
+    np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+    return ratio
 
 
 def _too_short() -> MetricError:
     return MetricError(
         "too_short", f"STOI needs 30 frames ({_LEAST_SECONDS:.1f} s) without the pauses"
     )
-
-
-@contextlib.contextmanager
-def _fixed_random_numbers() -> Iterator[None]:
-    # pystoi adds tiny random numbers, which decide where the estimate is digitally silent, and
-    # takes them from NumPy's global generator, which belongs to the training data.
-    state = np.random.get_state()  # noqa: NPY002 - the generator that pystoi uses
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
 
 
 STOI = Measure(_stoi)

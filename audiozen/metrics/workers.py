@@ -22,6 +22,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from audiozen.errors import WorkerDied
+from audiozen.metrics.blas import blas_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ NICENESS = 5
 """Workers give way to the process that feeds them: a model that waits for a core holds up everything."""
 PATIENCE = 1.0
 """Seconds between two looks at whether another process still lives, where nothing is heard of it."""
-PRELOADED = ("pesq", "pystoi")
+PRELOADED = ("pesq",)
 """Imported once for all workers, where they are installed."""
 
 START_TIMEOUT = 30.0
@@ -61,8 +62,9 @@ class Workers:
         self._fork_keeper()
 
     def _fork_keeper(self) -> None:
-        import threadpoolctl  # here, as the child had better not need to load anything
+        import threadpoolctl  # here, as the child had better not need to load anything, nor look for libraries
 
+        blas_libraries()
         libraries = threadpoolctl.ThreadpoolController()
         pipes = [multiprocessing.Pipe() for _ in range(self._num + 1)]
         self._news, *self._connections = ours = [end for end, _ in pipes]

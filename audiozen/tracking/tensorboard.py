@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from typing_extensions import override
 
-from audiozen.durable_files import flush, make_folders
-from audiozen.tracking.append import append
+from audiozen.durable_files import make_folders
+from audiozen.tracking.event_file import EventFile, audio, image, markdown, scalar
 from audiozen.tracking.spectrogram import mono, spectrogram_image
 from audiozen.tracking.tracker import Tracker
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PREFIX = "events.out.tfevents."
-_FILE_VERSION = "brain.Event:2"
 
 
 class TensorBoardTracker(Tracker):
@@ -48,15 +46,12 @@ class TensorBoardTracker(Tracker):
 
     def __init__(self, log_dir: Path | str) -> None:
         self.log_dir = Path(log_dir)
-        self._opened: _EventFile | None = None
+        self._opened: EventFile | None = None
         self._told: set[str] = set()
 
     @override
     def log_scalars(self, scalars: Mapping[str, float], *, step: int, epoch: int) -> None:
-        summary = _import_summary()
-        self._write(
-            *(summary.scalar(name, float(value)) for name, value in scalars.items()), step=step
-        )
+        self._file.write(*(scalar(name, value) for name, value in scalars.items()), step=step)
 
     def log_audio(self, name: str, waveform: Waveform, sample_rate: int, *, step: int) -> None:
         """Log a sound.
@@ -69,9 +64,9 @@ class TensorBoardTracker(Tracker):
         if peak > 1:
             samples = (samples / peak).clamp(-1, 1)
             self._tell_gain(name, -20 * math.log10(peak), step)
-        # It takes neither no sample nor a single one.
+        # Readers take neither no sample nor a single one.
         padded = torch.nn.functional.pad(samples, (0, max(0, 2 - len(samples))))
-        self._write(_import_summary().audio(name, padded, sample_rate), step=step)
+        self._file.write(audio(name, padded.numpy(), sample_rate), step=step)
 
     def log_spectrogram(
         self, name: str, waveform: Waveform, sample_rate: int, *, step: int
@@ -81,22 +76,18 @@ class TensorBoardTracker(Tracker):
         Raises:
             ShapeError: the waveform does not have exactly one axis.
         """
-        image = spectrogram_image(waveform, sample_rate)
-        summary = _import_summary().image(f"{name}/spectrogram", image, dataformats="HWC")
-        self._write(summary, step=step)
+        pixels = spectrogram_image(waveform, sample_rate)
+        self._file.write(image(f"{name}/spectrogram", pixels), step=step)
 
     @override
     def log_text(self, name: str, text: str, *, step: int) -> None:
-        self._write(_import_summary().text(name, text), step=step)
+        self._file.write(markdown(name, text), step=step)
 
     def rewind(self, step: int) -> None:
         """Have readers drop everything beyond ``step``, by an event that says so."""
         self.close()
         if self._event_files():
-            from tensorboard.compat.proto.event_pb2 import SessionLog
-
-            start = SessionLog(status=SessionLog.START)
-            self._file.write({"step": step + 1, "session_log": start})
+            self._file.start_session(step + 1)
 
     @override
     def flush(self) -> None:
@@ -110,14 +101,11 @@ class TensorBoardTracker(Tracker):
             self._opened = None
 
     @property
-    def _file(self) -> _EventFile:
+    def _file(self) -> EventFile:
         if self._opened is None:
             make_folders(self.log_dir)
-            self._opened = _EventFile(self._new_path())
+            self._opened = EventFile(self._new_path())
         return self._opened
-
-    def _write(self, *summaries: Any, step: int) -> None:
-        self._file.write(*({"step": step, "summary": summary} for summary in summaries))
 
     def _event_files(self) -> list[Path]:
         return sorted(self.log_dir.glob(f"{_PREFIX}*"))
@@ -133,7 +121,7 @@ class TensorBoardTracker(Tracker):
         return self.log_dir / f"{_PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}"
 
     def _tell_gain(self, name: str, gain_db: float, step: int) -> None:
-        self._write(_import_summary().scalar(f"{name}/gain_db", gain_db), step=step)
+        self._file.write(scalar(f"{name}/gain_db", gain_db), step=step)
         if name not in self._told:
             self._told.add(name)
             logger.warning(
@@ -143,38 +131,6 @@ class TensorBoardTracker(Tracker):
                 -gain_db,
                 name,
             )
-
-
-class _EventFile:
-    """A new event file. What is written is handed to the operating system at once, as a whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb", buffering=0)
-        flush(path.parent)
-
-    def write(self, *events: dict[str, Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        if os.fstat(self._file.fileno()).st_size == 0:
-            events = ({"file_version": _FILE_VERSION}, *events)
-        records = io.BytesIO()
-        for event in events:
-            RecordWriter(records).write(Event(wall_time=time.time(), **event).SerializeToString())
-        append(self._file, records.getvalue())
-
-    def flush(self) -> None:
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _import_summary() -> Any:
-    """PyTorch's makers of what an event holds; imported late, for it takes long."""
-    from torch.utils.tensorboard import summary
-
-    return summary
 
 
 def _second(path: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from audiozen.errors import MetricError, RequestError, ShapeError
 from audiozen.metrics import METRICS
-from audiozen.metrics.measure import Measure, evaluate, require
+from audiozen.metrics.measure import Measure, evaluate, require, signals
 
 INTRUSIVE = [name for name, metric in METRICS.items() if metric.needs_reference]
 
@@ -179,3 +179,36 @@ def test_missing_package_is_told_with_the_command_that_installs_it():
     with pytest.raises(MetricError, match=r"pip install 'audiozen\[metrics\]'") as raised:
         require("a_package_that_is_not_there", extra="metrics")
     assert raised.value.reason == "not_installed"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (torch.float64, np.float64),
+        (torch.float32, np.float32),
+        (torch.float16, np.float32),
+        (torch.bfloat16, np.float32),
+    ],
+)
+def test_signals_keep_their_values_in_as_few_bytes_as_float32(pair, dtype, kept):
+    estimate = torch.from_numpy(pair.estimate).to(dtype)
+    [(samples, _, _)] = signals(estimate, None)
+    assert samples.dtype == kept
+    assert np.array_equal(samples, estimate.double().numpy())
+
+
+@pytest.mark.parametrize("name", ["si_sdr", "sdr_bss", "lsd_urgent", "wss", "stoi", "estoi"])
+def test_float32_is_computed_in_float64(pair, name):
+    single = [signal.astype(np.float32) for signal in pair]
+    double = [signal.astype(np.float64) for signal in single]
+    assert call(name, *single) == call(name, *double)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e6])
+@pytest.mark.parametrize("spread", [0.0, 1e-17, 1e-12, 1e-8, 1e-3])
+def test_silence_is_what_it_is_elsewhere(pair, offset, spread):
+    from audiozen.acoustics import is_silent
+
+    estimate = offset + spread * pair.reference / np.abs(pair.reference).max()
+    is_refused = math.isnan(METRICS["snr"].function(estimate, pair.reference))
+    assert is_refused == bool(is_silent(torch.from_numpy(estimate)))
