@@ -14,6 +14,7 @@ import typer
 from audiozen.cli.check import check
 from audiozen.cli.compare import compare
 from audiozen.cli.new import new
+from audiozen.cli.pack import pack
 from audiozen.cli.predict import predict
 from audiozen.cli.report import report
 from audiozen.cli.runs import runs
@@ -40,7 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, validate, test, predict, score, table, report, compare, runs, check, new):
+for command in (
+    *(train, validate, test, predict, score, table, report, compare, runs),
+    *(check, pack, new),
+):
     app.command()(command)
 
 

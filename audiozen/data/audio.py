@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiozen.data.packed import find_packed, is_packed
+from audiozen.data.wav import Segment, read_wav
 from audiozen.durable_files import replaced
 from audiozen.errors import AudioError
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+
+_WAV = (".wav", ".WAV")
 
 # A program that writes into a pipe cannot know the size and states about the greatest there is.
 _UNKNOWN_SIZE = 2**31 - 2**16
@@ -42,9 +46,15 @@ class AudioInfo(NamedTuple):
 def audio_info(path: str | Path) -> AudioInfo:
     """Sample rate, length and channels of a sound file, from its header.
 
+    Args:
+        path: as :func:`read_audio` takes it.
+
     Raises:
         AudioError: the file is missing, empty, truncated (where the header shows it), or no audio.
     """
+    if is_packed(path):
+        _, signal = find_packed(path)
+        return AudioInfo(signal.sample_rate, signal.num_samples, 1)
     with _opened(path) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels)
 
@@ -61,7 +71,8 @@ def read_audio(
     """Read a sound file, or a segment of it; nothing else is read.
 
     Args:
-        path: a wav or flac file, or another one that libsndfile knows.
+        path: a wav or flac file, or another one that libsndfile knows, or a signal of a pack (see
+            :mod:`audiozen.data.packed`).
         start: first sample, counted in samples **of the file**, also where ``sample_rate`` differs.
         num_samples: length of the segment, in samples of the file; None reads to the end.
         sample_rate: resample to this rate, in Hz (see :func:`resample`); None keeps the file's.
@@ -77,22 +88,14 @@ def read_audio(
             it or has samples that are NaN or infinite, or the file does not have that channel or
             rate. The text names the file.
     """
-    with _opened(path) as file:
-        _refuse_other_rate(path, file.samplerate, expected_rate)
-        wanted = _checked_length(path, file.frames, start, num_samples)
-        if start:
-            file.seek(start)
-        frames = file.read(wanted, dtype="float32", always_2d=True)
-        from_rate = file.samplerate
-    if len(frames) != wanted:
-        raise AudioError(
-            f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
-            f"{start} gave {len(frames)} of {wanted}; fetch or make it again"
-        )
-    samples = _one_channel(path, frames, channel)
-    _refuse_nonfinite(path, samples, start)
+    segment = _read(path, start, num_samples, expected_rate)
+    samples = _one_channel(path, segment.frames, channel)
+    if segment.is_float:
+        _refuse_nonfinite(path, samples, start)
     waveform = torch.from_numpy(samples)
-    return waveform if sample_rate is None else resample(waveform, from_rate, sample_rate)
+    if sample_rate is None:
+        return waveform
+    return resample(waveform, segment.sample_rate, sample_rate)
 
 
 def write_audio(
@@ -176,6 +179,46 @@ def _walk(folder: Path) -> Iterator[Path]:
         for name in names:
             if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
                 yield Path(parent, name)
+
+
+def _read(
+    path: str | Path, start: int, num_samples: int | None, expected_rate: int | None
+) -> Segment:
+    if is_packed(path):
+        return _read_packed(path, start, num_samples, expected_rate)
+    plain = read_wav(path, start, num_samples) if os.fspath(path).endswith(_WAV) else None
+    if plain is None:
+        return _read_file(path, start, num_samples, expected_rate)
+    _refuse_other_rate(path, plain.sample_rate, expected_rate)
+    return plain
+
+
+def _read_packed(
+    path: str | Path, start: int, num_samples: int | None, expected_rate: int | None
+) -> Segment:
+    pack, signal = find_packed(path)
+    _refuse_other_rate(path, signal.sample_rate, expected_rate)
+    wanted = _checked_length(path, signal.num_samples, start, num_samples)
+    frames = pack.samples(signal, start, wanted)[:, None]
+    return Segment(signal.sample_rate, frames, is_float=False)
+
+
+def _read_file(
+    path: str | Path, start: int, num_samples: int | None, expected_rate: int | None
+) -> Segment:
+    with _opened(path) as file:
+        _refuse_other_rate(path, file.samplerate, expected_rate)
+        wanted = _checked_length(path, file.frames, start, num_samples)
+        if start:
+            file.seek(start)
+        frames = file.read(wanted, dtype="float32", always_2d=True)
+        sample_rate, is_float = file.samplerate, not file.subtype.startswith("PCM_")
+    if len(frames) != wanted:
+        raise AudioError(
+            f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
+            f"{start} gave {len(frames)} of {wanted}; fetch or make it again"
+        )
+    return Segment(sample_rate, frames, is_float)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from audiozen.acoustics.level import is_silent
 from audiozen.data.audio import audio_info, find_audio, read_audio
 from audiozen.data.indexed_lines import BLANKS
+from audiozen.data.packed import is_packed, name_of
 from audiozen.durable_files import replaced
 from audiozen.errors import AudioError, ManifestError
 
@@ -90,7 +91,7 @@ def write_manifest(path: str | Path, entries: Iterable[Entry]) -> None:
     lines, problems = [], _duplicate_ids(entries)
     for entry in entries:
         try:
-            lines.append(_line_of(entry, path.parent))
+            lines.append(line_of(entry, path.parent))
         except (TypeError, ValueError) as error:
             problems.append(f"entry {entry.id!r}: {error}")
     _refuse(path, problems)
@@ -157,9 +158,9 @@ def overlap_problems(
     Args:
         train: entries that are trained on.
         test: entries that are scored.
-        keys: what must not be shared: ``"id"``, ``"path"`` (the file behind all links), or labels
-            such as ``"speaker"``. A label that no entry of one side has is a problem as well,
-            because nothing can then be said.
+        keys: what must not be shared: ``"id"``, ``"path"`` (the file behind all links; of a packed
+            signal its samples and the name of its file), or labels such as ``"speaker"``. A label
+            that no entry of one side has is a problem as well, because nothing can then be said.
 
     Returns:
         One sentence for each value that both have, or label that one side lacks.
@@ -203,7 +204,8 @@ def _is_good(value: object, kind: type) -> bool:
     return type(value) is kind and bool(value) and (kind is str or value > 0)  # type: ignore[operator]
 
 
-def _line_of(entry: Entry, folder: Path) -> str:
+def line_of(entry: Entry, folder: Path) -> str:
+    """The line that states an entry in a manifest in ``folder``. ValueError where that cannot be done."""
     taken = sorted(entry.labels.keys() & _REQUIRED)
     if taken:
         raise ValueError(f"a label cannot be called {', '.join(taken)}")
@@ -273,5 +275,9 @@ def _values(entries: Sequence[Entry], key: str) -> set[str]:
     if key == "id":
         return {entry.id for entry in entries}
     if key == "path":
-        return {str(entry.path.resolve()) for entry in entries}
+        return {_file_behind(entry.path) for entry in entries}
     return {str(entry.labels[key]) for entry in entries if key in entry.labels}
+
+
+def _file_behind(path: Path) -> str:
+    return name_of(path) if is_packed(path) else str(path.resolve())
