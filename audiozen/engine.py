@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from audiozen.config.schema import TrainerConfig
 
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
 
 logger = logging.getLogger(__name__)
 
-NOTHING = nullcontext()
 NO_GRAD = torch.no_grad()
 AUTOCAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -111,8 +111,15 @@ class Engine:
     def autocast(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass as ``precision`` says."""
         if self.autocast_dtype == torch.float32:
-            return NOTHING
+            return nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+
+    def autocast_in(self, function: F) -> F:
+        """``function`` under :meth:`autocast`; itself where that changes nothing."""
+        if self.autocast_dtype == torch.float32:
+            return function
+        decorated: F = torch.autocast(self.device.type, dtype=self.autocast_dtype)(function)
+        return decorated
 
     # ---- the parts of one step -------------------------------------------------------
 
@@ -146,8 +153,11 @@ class Engine:
             for optimizer in optimizers:
                 step_unless(self._or_overflow(drop, optimizer), optimizer)
             self.scaler.update()
-        else:
-            for optimizer in optimizers:
+            return
+        for optimizer in optimizers:
+            if drop is None:
+                optimizer.step()
+            else:
                 step_unless(drop, optimizer)
 
     def _or_overflow(self, drop: Tensor | None, optimizer: Optimizer) -> Tensor | None:

@@ -147,11 +147,11 @@ class Run:
         parts = [tensor.chunk(num_micro_batches) for tensor in batch(self.next_step)]
         losses = []
         for k, (x, y) in enumerate(zip(*parts)):
-            with self.strategy.forward_context(is_last=k == num_micro_batches - 1):
-                outputs = self.model(self.own_part(x))
-                outputs -= self.own_part(y)
-                loss = outputs.square().mean()
-                self.strategy.backward(loss / num_micro_batches)
+            self.strategy.start_micro_batch(is_last=k == num_micro_batches - 1)
+            outputs = self.model(self.own_part(x))
+            outputs -= self.own_part(y)
+            loss = outputs.square().mean()
+            self.strategy.backward(loss / num_micro_batches)
             losses.append(self.mean_of_all(loss))
         self.strategy.average_strays(self.parameters())
         self.next_step += 1
@@ -303,21 +303,21 @@ def adversaries(strategy: OneProcess, *, toggles: bool) -> Any:
     losses = []
     for step in range(5):
         z, real = (run.own_part(part) for part in batch(step)[0][:, :8].split(4, dim=1))
-        with strategy.forward_context(is_last=True):
-            fake = wrapped["frozen"](g(z))
-            d_loss = softplus(-d(real)).mean() + softplus(d(fake.detach())).mean()
-            strategy.backward(d_loss)
-            optimizers["d"].step()
-            optimizers["d"].zero_grad()
-            if toggles:
-                d.requires_grad_(False)
-            g_loss = softplus(-d(fake)).mean()
-            strategy.backward(g_loss)
-            optimizers["g"].step()
-            optimizers["g"].zero_grad()
-            if toggles:
-                d.requires_grad_(True)
-            optimizers["d"].zero_grad()
+        strategy.start_micro_batch(is_last=True)
+        fake = wrapped["frozen"](g(z))
+        d_loss = softplus(-d(real)).mean() + softplus(d(fake.detach())).mean()
+        strategy.backward(d_loss)
+        optimizers["d"].step()
+        optimizers["d"].zero_grad()
+        if toggles:
+            d.requires_grad_(False)
+        g_loss = softplus(-d(fake)).mean()
+        strategy.backward(g_loss)
+        optimizers["g"].step()
+        optimizers["g"].zero_grad()
+        if toggles:
+            d.requires_grad_(True)
+        optimizers["d"].zero_grad()
         losses += [run.mean_of_all(d_loss), run.mean_of_all(g_loss)]
     strategy.leave()
     return {"losses": losses, "weights": {k: m.state_dict() for k, m in bare.items()}}
@@ -421,8 +421,8 @@ def different_beginnings(strategy: OneProcess) -> Any:
 
 def before_the_last_micro_batch(strategy: OneProcess) -> list[Tensor]:
     run = Run(strategy).enter()
-    with strategy.forward_context(is_last=False):
-        strategy.backward(run.model(run.own_part(batch(0)[0])).mean())
+    strategy.start_micro_batch(is_last=False)
+    strategy.backward(run.model(run.own_part(batch(0)[0])).mean())
     return run.gradients()
 
 
@@ -602,25 +602,28 @@ def test_calling_something_else_than_the_model_is_refused(strategy, looks):
     x = batch(0)[0]
 
     def step() -> None:
-        with run.strategy.forward_context(is_last=True):
-            if looks:
-                with torch.no_grad():
-                    run.model(x)
-            run.strategy.backward(run.model.encode(x).mean())
+        run.strategy.start_micro_batch(is_last=True)
+        if looks:
+            with torch.no_grad():
+                run.model(x)
+        run.strategy.backward(run.model.encode(x).mean())
 
-    with pytest.raises(TrainingError, match="must call the model itself"):
+    with (
+        pytest.raises(TrainingError, match="must call the model itself"),
+        run.strategy.explained(),
+    ):
         step()
 
 
 @of_one
 def test_model_that_has_no_part_in_the_last_micro_batch_is_refused():
     run = Run(DDP(CPU)).enter()
-    with run.strategy.forward_context(is_last=False):
-        run.strategy.backward(run.model(batch(0)[0]).mean())
+    run.strategy.start_micro_batch(is_last=False)
+    run.strategy.backward(run.model(batch(0)[0]).mean())
     weight = nn.Parameter(torch.ones(()))
-    with (
-        pytest.raises(TrainingError, match="the model has gradients of this step, but its forward"),
-        run.strategy.forward_context(is_last=True),
+    run.strategy.start_micro_batch(is_last=True)
+    with pytest.raises(
+        TrainingError, match="the model has gradients of this step, but its forward"
     ):
         run.strategy.backward(weight.square())
 

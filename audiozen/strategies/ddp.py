@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from audiozen.errors import TrainingError
 from audiozen.strategies.several_processes import CALL_THE_MODEL, SeveralProcesses, listed, titled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch.optim import Optimizer
 
@@ -58,15 +57,11 @@ class DDP(SeveralProcesses):
         super().abandon()
         self._exchanging = {}
 
-    @contextmanager
-    def forward_context(self, *, is_last: bool) -> Iterator[None]:
+    def start_micro_batch(self, *, is_last: bool) -> None:
         """As in :class:`OneProcess`."""
-        with ExitStack() as stack:
-            for module in self._exchanging.values():
-                module.was_called = False
-                if not is_last:
-                    stack.enter_context(module.no_sync())
-            yield
+        for module in self._exchanging.values():
+            module.was_called = False
+            module.require_backward_grad_sync = is_last  # what no_sync() sets
 
     def backward(self, loss: Tensor) -> None:
         """As in :class:`OneProcess`."""

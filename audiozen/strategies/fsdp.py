@@ -115,13 +115,16 @@ class FSDP(SeveralProcesses):
 
     # ---- one step ---------------------------------------------------------------------------
 
-    @contextmanager
-    def forward_context(self, *, is_last: bool) -> Iterator[None]:
+    def start_micro_batch(self, *, is_last: bool) -> None:
         """As in :class:`OneProcess`."""
         if is_last != self._exchanges:
             self._exchanges = is_last
             for root in self._roots:
                 root.set_requires_gradient_sync(is_last)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """As in :class:`OneProcess`."""
         try:
             yield
         except RuntimeError as error:

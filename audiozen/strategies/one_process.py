@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 T = TypeVar("T")
-
-NOTHING = nullcontext()
 
 
 class OneProcess:
@@ -63,6 +61,15 @@ class OneProcess:
         self.trained = {}
 
     @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Around steps: what PyTorch says about a wrong use of the modules is said so that one knows what to do.
+
+        Raises:
+            TrainingError: in the place of such an error.
+        """
+        yield
+
+    @contextmanager
     def published(self) -> Iterator[None]:
         """Within this context the bare modules have the trained weights and process 0's buffers. Collective.
 
@@ -73,10 +80,8 @@ class OneProcess:
 
     # ---- one step ---------------------------------------------------------------------------
 
-    def forward_context(self, *, is_last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a micro-batch: gradients are exchanged in the last of a step only."""
-        del is_last
-        return NOTHING
+    def start_micro_batch(self, *, is_last: bool) -> None:
+        """Before forward and backward of a micro-batch: gradients are exchanged in the last of a step only."""
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, averaged over the processes where this is the last micro-batch.

@@ -30,6 +30,7 @@ from audiozen.config.problems import build_settings
 from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.data.bad_samples import BadSamples
 from audiozen.data.loader import TrainingLoader
+from audiozen.data.sampler import seed_generators
 from audiozen.data.shared_ids import shared_ids, warning_of
 from audiozen.data.workers import dead_workers_told
 from audiozen.engine import Engine
@@ -230,6 +231,12 @@ class BaseTrainer:
         self.unrecorded: CheckpointError | None = None
         self.bad_samples = BadSamples()
         self._wrapped: dict[str, nn.Module] = {}
+        self._seed = (
+            seed_generators
+            if self.device.type == "cpu"
+            else partial(seed_process, device=self.device)
+        )
+        self._autocast_training_step = self.training_step
         self._share = 1.0
         self._num_own, self._num_micro_batches = 1, 1
         self._unfinished_log: Callable[[], None] | None = None
@@ -365,24 +372,27 @@ class BaseTrainer:
         groups = group_micro_batches(loader, state.epoch, state.position, group_size)
         if loader.inexact is not None and self.world_size > 1:
             groups = self._equally_many(groups)
-        following = next(groups, None)
-        if following is None and state.position == 0:
+        group = next(groups, None)
+        if group is None and state.position == 0:
             raise TrainingError(
                 f"the train dataloader gave no batch in epoch {state.epoch}; is the dataset empty, or "
                 "smaller than a batch with drop_last?"
             )
         # Where drop_last leaves no batch for the processes that there are now, the epoch is over.
-        state.epoch_is_finished = following is None
+        state.epoch_is_finished = group is None
         first = count_steps(state.position, loader, group_size)
         total = None
         if loader.num_positions is not None:
             whole = count_steps(loader.num_positions, loader, group_size)
             total = int(min(whole, first + self.end.num_steps_left(state)))
         with self.console.progress(f"epoch {state.epoch}", total, initial=first) as progress:
-            while following is not None and not self.end.reached(state):
-                group, following = following, next(groups, None)
-                self.is_last_step_of_epoch = following is None
+            while group is not None:
                 num_samples = sum(map(SAMPLES, group))
+                if loader.knows_its_end:  # then no batch is loaded before its turn
+                    self.is_last_step_of_epoch = loader.ends_at(state.position + num_samples)
+                else:
+                    following = next(groups, None)
+                    self.is_last_step_of_epoch = following is None
                 self.guard.start_step(
                     partial(
                         describe_step,
@@ -395,6 +405,9 @@ class BaseTrainer:
                 )
                 yield group
                 progress.advance(1, self.latest_losses)
+                if self.is_last_step_of_epoch or self.end.reached(state):
+                    return
+                group = next(groups) if loader.knows_its_end else following
 
     def _equally_many(self, groups: Iterator[list[MicroBatch]]) -> Iterator[list[MicroBatch]]:
         """As many groups as the process has that has the fewest: nobody can make a step alone."""
@@ -413,19 +426,18 @@ class BaseTrainer:
     def update(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
         # What a step draws depends on nothing else, so that a checkpoint holds no generator of any process.
-        seed_process(self.config.seed, "step", self.state.step, self.rank, device=self.device)
+        self._seed(self.config.seed, "step", self.state.step, self.rank)
         self.phase = "training_step"
         self.zero_grad()
         num_samples = sum(map(SAMPLES, micro_batches))
         self._num_own = sum(map(OWN_SAMPLES, micro_batches))
         self._num_micro_batches = len(micro_batches)
         for micro_batch in micro_batches:
-            is_last = micro_batch is micro_batches[-1]
-            with self.engine.strategy.forward_context(is_last=is_last):
-                loss = self._forward(micro_batch)
-                if self.automatic_optimization:
-                    share = micro_batch.num_samples / num_samples
-                    self.backward(loss if share == 1 else loss * share)
+            self.engine.strategy.start_micro_batch(is_last=micro_batch is micro_batches[-1])
+            loss = self._forward(micro_batch)
+            if self.automatic_optimization:
+                share = micro_batch.num_samples / num_samples
+                self.backward(loss if share == 1 else loss * share)
         if self.automatic_optimization:
             self._clip_step_schedule(list(self.optimizers.values()))
         self.averaging.update()
@@ -642,7 +654,9 @@ class BaseTrainer:
 
     def _clip_step_schedule(self, optimizers: list[Optimizer]) -> None:
         # Where a hook decides which optimizers step, the step that is logged may have none.
-        is_logged = not (self.automatic_optimization and self._is_quiet_step())
+        is_logged = (
+            not self.automatic_optimization or (self.state.step + 1) % self.config.log_interval == 0
+        )
         self.grad_norm = self.guard.update(optimizers, must_measure=is_logged)
         if is_logged:
             self.learning_rates = self._learning_rates()
@@ -655,8 +669,7 @@ class BaseTrainer:
         batch = self.engine.to_device(micro_batch.batch)
         # The strategies average gradients over the processes, whose shares may differ by a sample.
         self._share = micro_batch.num_own * self.world_size / micro_batch.num_samples
-        with self.engine.autocast():
-            output = self.training_step(batch, micro_batch.batch_idx)
+        output = self._autocast_training_step(batch, micro_batch.batch_idx)
         loss = loss_of(output)
         self.training_epoch_output.append(output, micro_batch.num_own)
         return loss
@@ -1083,8 +1096,10 @@ class BaseTrainer:
         self._wrapped = self.engine.prepare(self.modules, self.optimizers)
         self._follow(strategy.trained)
         self.model = unnamed(self._wrapped)
+        self._autocast_training_step = self.engine.autocast_in(self.training_step)
         try:
-            yield
+            with strategy.explained():
+                yield
             strategy.leave()
             self._follow(self.modules)
         except BaseException:

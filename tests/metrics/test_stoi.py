@@ -32,7 +32,8 @@ def of_the_package(estimate, reference, sample_rate=16000):
             for extended in (False, True)
         ]
     except RuntimeWarning as warning:
-        assert "Not enough STFT frames" in str(warning)
+        if "Not enough STFT frames" not in str(warning):
+            raise
         return [math.nan, math.nan]
 
 

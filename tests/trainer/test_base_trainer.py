@@ -976,3 +976,37 @@ def test_acoustics_that_were_not_given_are_asked_for(tmp_path):
     trainer = BaseTrainer(TinyEnhancer(), exp_dir=tmp_path)
     with pytest.raises(AttributeError, match=r"'sample_rate'; state \[acoustics\]"):
         _ = trainer.sample_rate
+
+
+# ---- what a step costs ---------------------------------------------------------------------------
+
+
+class Drawn(Dataset):
+    """Notes which samples were asked for."""
+
+    def __init__(self, num_samples):
+        self.num_samples, self.asked_for = num_samples, []
+
+    def __len__(self):
+        return self.num_samples
+
+    def __getitem__(self, index):
+        self.asked_for.append(index)
+        return torch.full((4,), float(index)), torch.zeros(2)
+
+
+def test_no_sample_is_loaded_before_its_turn_nor_beyond_the_last_step(tmp_path):
+    samples, seen = Drawn(100), []
+
+    class Watching(Regression):
+        def start_epoch(self):
+            super().start_epoch()
+            samples.asked_for.clear()  # what the run looked at, to know its data again
+
+        def training_step(self, batch, batch_idx):
+            seen.append(len(samples.asked_for))
+            return super().training_step(batch, batch_idx)
+
+    build(tmp_path, Watching, max_steps=3).train(DataLoader(samples, batch_size=2))
+    assert seen == [2, 4, 6]
+    assert len(samples.asked_for) == 6
