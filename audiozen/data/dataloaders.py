@@ -20,6 +20,7 @@ from audiozen.data.content import content_of
 from audiozen.data.dealing import ComputedOrder, SamplerOrder
 from audiozen.data.sampler import derive_seed
 from audiozen.data.seeded_batches import Loaded, OnBadSample, SeededBatches
+from audiozen.data.slots import SPARE_SLOTS, made_slots
 from audiozen.data.workers import WorkerStart
 from audiozen.errors import RequestError
 
@@ -141,7 +142,7 @@ def rebuild(
     )
     # Its own generator, because a DataLoader draws a seed for its workers at the start of each epoch.
     generator = torch.Generator().manual_seed(derive_seed(order.seed, rank, "workers"))
-    return DataLoader(
+    return _SlotLoader(
         batches,
         batch_size=None,  # a sample of this loader is a batch
         sampler=shares,
@@ -156,6 +157,20 @@ def rebuild(
         prefetch_factor=dataloader.prefetch_factor,
         persistent_workers=dataloader.persistent_workers,
     )
+
+
+class _SlotLoader(DataLoader[Loaded]):
+    """A ``DataLoader`` of seeded batches, with new slots for its workers whenever they are started."""
+
+    def _get_iterator(self) -> Any:
+        if self.prefetch_factor is None:  # there are no workers
+            return super()._get_iterator()
+        batches: Any = self.dataset
+        batches.slots = made_slots(self.num_workers, self.prefetch_factor + SPARE_SLOTS)
+        iterator: Any = super()._get_iterator()
+        # They last as long as something may arrive.
+        iterator.slots, batches.slots = batches.slots, None
+        return iterator
 
 
 def content_in_a_worker(dataloader: DataLoader[Any], seed: int) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from torch.utils.data import Dataset, get_worker_info
 
 from audiozen.data.bad_samples import BadSample, BadSamples, bad_sample
+from audiozen.data.parcels import collate_into, packed
 from audiozen.data.sampler import derive_seed, isolated_generators, seed_generators
 from audiozen.data.workers import move_to_shared_memory, worker_death
 from audiozen.errors import AudioZENError, TrainingError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from audiozen.data.dealing import Share
+    from audiozen.data.parcels import Parcel
+    from audiozen.data.slots import Slot, Slots
 
 OnBadSample = Literal["raise", "skip"]
 
@@ -43,7 +46,7 @@ def load_sample(dataset: Any, seed: int, epoch: int, index: Any, *draw: int) -> 
         raise
 
 
-class SeededBatches(Dataset["Loaded"]):
+class SeededBatches(Dataset[Any]):
     """Whole batches of a dataset, each sample loaded with generators of its own.
 
     A key is a :class:`~audiozen.data.dealing.Share`: all that a worker must know. It has the epoch, because a worker
@@ -57,7 +60,12 @@ class SeededBatches(Dataset["Loaded"]):
         on_bad_sample: ``"skip"`` puts another sample in the place of one that cannot be loaded.
         replace_within_batch: take it from the same batch. It may be the only place to take one from: a sampler of the
             user may leave out samples on purpose, such as those to validate with.
+
+    Attributes:
+        slots: where workers put their batches, set before they start. None: they send them as PyTorch does.
     """
+
+    slots: Slots | None = None
 
     def __init__(
         self,
@@ -73,23 +81,25 @@ class SeededBatches(Dataset["Loaded"]):
         self._collate, self._batched, self._seed = collate, batched, seed
         self._on_bad_sample, self._replace_within_batch = on_bad_sample, replace_within_batch
 
-    def __getitem__(self, share: Share) -> Loaded:
-        if get_worker_info() is None:
-            return self._load(share)
+    def __getitem__(self, share: Share) -> Loaded | Parcel:
+        worker = get_worker_info()
+        if worker is None:
+            with isolated_generators():
+                return self._load(share, self._collate)
+        slot = None if self.slots is None else self.slots.free_slot(worker.id)
+        collate = self._collate if slot is None else collate_into(slot, self._collate)
         try:
-            loaded = self._load(share)
+            loaded = self._load(share, collate)
         except AudioZENError as error:
             return Loaded(DealtBatch(None, 0, 0), [], _failure(error))
-        move_to_shared_memory(loaded)
-        return loaded
+        return _to_be_sent(loaded, slot)
 
-    def _load(self, share: Share) -> Loaded:
+    def _load(self, share: Share, collate: Callable[[Any], Any]) -> Loaded:
         bad: list[BadSample] = []
-        with isolated_generators():
-            samples = [self._sample(share, place, bad) for place in range(len(share.indices))]
-            # The generators stand where the last sample left them, so a collate_fn that draws is
-            # repeatable as well.
-            batch = self._collate(samples if self._batched else samples[0])
+        samples = [self._sample(share, place, bad) for place in range(len(share.indices))]
+        # The generators stand where the last sample left them, so a collate_fn that draws is
+        # repeatable as well.
+        batch = collate(samples if self._batched else samples[0])
         if share.num_own == 0:  # then its owner tells of them
             bad = []
         return Loaded(DealtBatch(batch, share.num_samples, share.num_own), bad, None)
@@ -192,6 +202,14 @@ class Loaded(NamedTuple):
             assert bad_samples is not None
             bad_samples.add(sample)
         return self.dealt
+
+
+def _to_be_sent(loaded: Loaded, slot: Slot | None) -> Loaded | Parcel:
+    """The same, in a slot if one is free and it fits."""
+    if slot is not None and (parcel := packed(loaded, slot)):
+        return parcel
+    move_to_shared_memory(loaded)
+    return loaded
 
 
 def _failure(error: AudioZENError) -> Failure:

@@ -170,9 +170,10 @@ def test_other_errors_stay_what_they_are(error):
 
 # ---- shared memory ----------------------------------------------------------------------------
 
-FULL = """
+LARGE = """
 import torch
 from torch.utils.data import DataLoader, Dataset
+from audiozen.data import slots
 from audiozen.data.loader import TrainingLoader
 from audiozen.data.workers import dead_workers_told
 from audiozen.errors import TrainingError
@@ -183,10 +184,11 @@ class Large(Dataset):
     def __getitem__(self, index):
         return torch.ones(2**20)
 
+slots.SLOT_SIZE = {slot_size}
 dataloader = DataLoader(Large(), num_workers=1, {options})
 try:
     with dead_workers_told():
-        list(TrainingLoader(dataloader, seed=0).batches(0))
+        print(len(list(TrainingLoader(dataloader, seed=0).batches(0))))
 except TrainingError as error:
     print(error)
 """
@@ -199,20 +201,27 @@ def in_a_small_shared_memory(code: str) -> subprocess.CompletedProcess[str]:
     mounted = 'mount -t tmpfs -o size=1m tmpfs /dev/shm || exit 77; exec "$0" "$@"'
     command = ["unshare", "--mount", "sh", "-c", mounted, sys.executable, "-c", code]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
         pytest.skip("unshare is not installed")
+    if run.returncode == 77 or "unshare" in run.stderr:
+        pytest.skip(f"nothing can be mounted here: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stderr
+    return run
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_full_shared_memory_is_told_and_nothing_waits_for_ever(options):
-    run = in_a_small_shared_memory(FULL.format(options=options))
-    if run.returncode == 77 or "unshare" in run.stderr:
-        pytest.skip(f"nothing can be mounted here: {run.stderr.strip()}")
-    assert run.returncode == 0, run.stderr
+    run = in_a_small_shared_memory(LARGE.format(options=options, slot_size=4096))
     assert run.stdout.startswith("the shared memory through which data-loader workers hand over")
     assert "No space left on device" in run.stdout
     assert "mount a larger /dev/shm (docker run --shm-size=8g), or lower num_workers" in run.stdout
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_batches_in_slots_need_no_more_shared_memory_than_there_is(options):
+    run = in_a_small_shared_memory(LARGE.format(options=options, slot_size=2**28))
+    assert run.stdout == ("2\n" if "batch_size" in options else "4\n")
 
 
 def test_tensors_anywhere_in_a_batch_are_shared_and_keep_their_values():
