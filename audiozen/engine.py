@@ -7,6 +7,8 @@ import logging
 import math
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from operator import attrgetter, is_not
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -29,7 +31,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 logger = logging.getLogger(__name__)
 
-NO_GRAD = torch.no_grad()
 AUTOCAST_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -130,15 +131,15 @@ class Engine:
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
         parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
-        self.strategy.average_strays(parameters)
+        if self.strategy.exchanges:
+            self.strategy.average_strays(parameters)
         if self.scales_loss:
             for optimizer in optimizers:
                 self.scaler.unscale_(optimizer)
         gradients = measure_gradients(parameters, self.strategy)
         if max_grad_norm != math.inf and gradients.parameters:
-            with NO_GRAD:
-                factor = (max_grad_norm / (gradients.norm + EPSILON)).clamp(max=1.0)
-                self.strategy.scale_(gradients.values, factor)
+            factor = (max_grad_norm / (gradients.norm + EPSILON)).clamp(max=1.0)
+            self.strategy.scale_(gradients.values, factor)
         return gradients
 
     def step(self, optimizers: Sequence[Optimizer], drop: Tensor | None = None) -> None:
@@ -167,6 +168,9 @@ class Engine:
         return drop
 
 
+GRADIENT, HAS_HISTORY = attrgetter("grad"), attrgetter("requires_grad")
+IS_THERE = partial(is_not, None)
+
 EPSILON = 1e-6
 """PyTorch adds it to the norm where it clips."""
 
@@ -194,13 +198,16 @@ def measure_gradients(parameters: Iterable[Tensor], strategy: OneProcess) -> Gra
         parameters: those without a gradient are left out.
         strategy: knows where the parts of a gradient are.
     """
-    parameters = [p for p in parameters if p.grad is not None]
-    values = [p.grad for p in parameters if p.grad is not None]
+    parameters = list(parameters)
+    values: list[Tensor] = list(filter(IS_THERE, map(GRADIENT, parameters)))
+    if len(values) < len(parameters):
+        parameters = [p for p in parameters if p.grad is not None]
     if not values:
         return Gradients(torch.zeros(()), parameters, values, None)
-    with NO_GRAD:  # gradients may have a history: create_graph
-        norms = strategy.norms(values)
-        return Gradients(torch.linalg.vector_norm(norms), parameters, values, norms)
+    if any(map(HAS_HISTORY, values)):  # create_graph
+        values = [value.detach() for value in values]
+    norms = strategy.norms(values)
+    return Gradients(torch.linalg.vector_norm(norms), parameters, values, norms)
 
 
 def is_fused(optimizer: Optimizer) -> bool:

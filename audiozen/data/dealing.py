@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BLOCK_SIZE = 64
+"""Batches that are dealt at a time."""
+
 
 class Share(NamedTuple):
     """What one process loads of a global micro-batch.
@@ -47,6 +50,14 @@ class Share(NamedTuple):
     num_samples: int
     num_own: int
     batch_number: int | None = None
+
+
+class Identity:
+    """The order in which the samples are."""
+
+    def at(self, positions: Sequence[int]) -> list[int]:
+        """The positions themselves."""
+        return list(positions)
 
 
 @dataclass(frozen=True)
@@ -95,21 +106,28 @@ class ComputedOrder:
 
     def _shares(self, epoch: int, start: int, rank: int, world_size: int) -> Iterator[Share]:
         order = self._order(epoch)
-        for cut in self._cuts(self.batch_size * world_size, start):
-            begin, end = (len(cut) * number // world_size for number in (rank, rank + 1))
-            own = cut[begin:end]
-            yield Share(epoch, [order[p] for p in own or cut[:1]], len(cut), len(own))
+        cuts = self._cuts(self.batch_size * world_size, start)
+        while block := list(islice(cuts, BLOCK_SIZE)):
+            owns = [
+                cut[len(cut) * rank // world_size : len(cut) * (rank + 1) // world_size]
+                for cut in block
+            ]
+            # Positions of many batches are looked up at once, which is much faster.
+            loaded = [own or cut[:1] for own, cut in zip(owns, block)]
+            indices = iter(order.at(list(chain(*loaded))))
+            for cut, own, part in zip(block, owns, loaded):
+                yield Share(epoch, list(islice(indices, len(part))), len(cut), len(own))
 
     def evaluation_shares(self, rank: int, world_size: int) -> Iterator[Share]:
         """Every ``world_size``-th batch of a single process."""
         order = self._order(epoch=0)
         for cut in islice(self._cuts(self.batch_size), rank, None, world_size):
-            yield Share(0, [order[p] for p in cut], len(cut), len(cut))
+            yield Share(0, order.at(cut), len(cut), len(cut))
 
     def sample_indices(self, epoch: int, start: int, num_samples: int) -> list[int]:
         """Indices at ``num_samples`` positions from ``start`` on."""
-        order = self._order(epoch)
-        return [order[p] for p in range(start, min(start + num_samples, self.num_samples))]
+        positions = range(start, min(start + num_samples, self.num_samples))
+        return self._order(epoch).at(positions)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when a run is resumed, as far as it is known here."""
@@ -118,19 +136,22 @@ class ComputedOrder:
             for name in ("num_samples", "batch_size", "drop_last", "shuffle")
         }
 
-    def _order(self, epoch: int) -> Sequence[int] | Permutation:
+    def _order(self, epoch: int) -> Identity | Permutation:
         """Index of the sample at each position."""
         if self.shuffle:
             return Permutation(self.num_samples, derive_seed(self.seed, epoch, "order"))
-        return range(self.num_samples)
+        return Identity()
 
     def _cuts(self, size: int, start: int = 0) -> Iterator[range]:
         """Positions of one batch of ``size`` after the other."""
-        positions = range(self.num_samples)
-        for begin in range(start, self.num_samples, size):
-            cut = positions[begin : begin + size]
-            if len(cut) == size or not self.drop_last:
-                yield cut
+        end = self.num_samples
+        if self.drop_last:
+            end = start + (end - start) // size * size
+        begins = range(start, end, size)
+        return map(
+            range(self.num_samples).__getitem__,
+            map(slice, begins, range(start + size, end + size, size)),
+        )
 
 
 @dataclass(frozen=True)

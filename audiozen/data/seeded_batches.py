@@ -5,7 +5,13 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import (
+    Dataset,
+    TensorDataset,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
 
 from audiozen.data.bad_samples import BadSample, BadSamples, bad_sample
 from audiozen.data.parcels import collate_into, packed
@@ -21,6 +27,10 @@ if TYPE_CHECKING:
     from audiozen.data.slots import Slot, Slots
 
 OnBadSample = Literal["raise", "skip"]
+
+PLAIN_DATASETS = (list, tuple, TensorDataset)
+PLAIN_COLLATES = (default_collate, default_convert)
+"""They draw no random numbers, so that none need to be seeded."""
 
 MAX_REPLACEMENTS = 10
 """After so many samples in the place of one that are bad as well, there is more wrong than a sample."""
@@ -81,28 +91,44 @@ class SeededBatches(Dataset[Any]):
         self._collate, self._batched, self._seed = collate, batched, seed
         self._on_bad_sample, self._replace_within_batch = on_bad_sample, replace_within_batch
 
+        self._draws_nothing = collate in PLAIN_COLLATES and type(dataset) in PLAIN_DATASETS
+
     def __getitem__(self, share: Share) -> Loaded | Parcel:
+        bad: list[BadSample] = []
         worker = get_worker_info()
         if worker is None:
             with isolated_generators():
-                return self._load(share, self._collate)
+                return Loaded(self.load(share, bad), bad, None)
         slot = None if self.slots is None else self.slots.free_slot(worker.id)
         collate = self._collate if slot is None else collate_into(slot, self._collate)
         try:
-            loaded = self._load(share, collate)
+            dealt = self.load(share, bad, collate)
         except AudioZENError as error:
             return Loaded(DealtBatch(None, 0, 0), [], _failure(error))
-        return _to_be_sent(loaded, slot)
+        return _to_be_sent(Loaded(dealt, bad, None), slot)
 
-    def _load(self, share: Share, collate: Callable[[Any], Any]) -> Loaded:
-        bad: list[BadSample] = []
-        samples = [self._sample(share, place, bad) for place in range(len(share.indices))]
+    def load(
+        self,
+        share: Share,
+        bad: list[BadSample],
+        collate: Callable[[Any], Any] | None = None,
+    ) -> DealtBatch:
+        """The batch of a share. The generators are left where it leaves them.
+
+        Args:
+            share: of this process.
+            bad: samples that are bad are added to it, by the process whose own they are.
+            collate: in the place of the one that is known.
+        """
+        if self._draws_nothing:
+            samples = list(map(self.dataset.__getitem__, share.indices))
+        else:
+            told = bad if share.num_own else []
+            samples = [self._sample(share, place, told) for place in range(len(share.indices))]
         # The generators stand where the last sample left them, so a collate_fn that draws is
         # repeatable as well.
-        batch = collate(samples if self._batched else samples[0])
-        if share.num_own == 0:  # then its owner tells of them
-            bad = []
-        return Loaded(DealtBatch(batch, share.num_samples, share.num_own), bad, None)
+        batch = (collate or self._collate)(samples if self._batched else samples[0])
+        return DealtBatch(batch, share.num_samples, share.num_own)
 
     def _sample(self, share: Share, place: int, bad: list[BadSample]) -> Any:
         index = share.indices[place]

@@ -23,10 +23,12 @@ class OneProcess:
 
     Attributes:
         name: what settings and messages call it.
+        exchanges: whether gradients are; else :meth:`start_micro_batch` and :meth:`average_strays` do nothing.
         trained: from :meth:`enter` to :meth:`leave`, the modules that hold the parameters that are trained, by name.
     """
 
     name = "one process"
+    exchanges = False
 
     def __init__(self) -> None:
         self.trained: dict[str, nn.Module] = {}

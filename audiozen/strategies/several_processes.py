@@ -32,6 +32,8 @@ class SeveralProcesses(OneProcess):
         device: of this process.
     """
 
+    exchanges = True
+
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device = device

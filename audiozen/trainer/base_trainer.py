@@ -66,7 +66,7 @@ from audiozen.trainer.evaluation import (
 from audiozen.trainer.finite_guard import FiniteGuard
 from audiozen.trainer.generators import preserved_generators, seed_process
 from audiozen.trainer.lookout import Lookout
-from audiozen.trainer.micro_batches import MicroBatch, count_steps, group_micro_batches
+from audiozen.trainer.micro_batches import count_steps, group_micro_batches
 from audiozen.trainer.run_identity import (
     Identity,
     run_identity,
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
+    from audiozen.data.seeded_batches import DealtBatch
     from audiozen.tracking.console import SilentConsole
     from audiozen.tracking.tracker import Tracker
 
@@ -214,7 +215,7 @@ class BaseTrainer:
         self.stop_signals = StopSignals()
         self.agreement = Agreement(self.group)
         self.lookout = Lookout(
-            [self.save_due, self.validation_due], self.agreement, self.stop_signals
+            [self.save_due, self.validation_due, self.end], self.agreement, self.stop_signals
         )
         self.grad_norm: Tensor | float = 0.0
         self.learning_rates: dict[str, float] = {}
@@ -238,6 +239,7 @@ class BaseTrainer:
         )
         self._autocast_training_step = self.training_step
         self._share = 1.0
+        self._stride, self._is_over = 1, False
         self._num_own, self._num_micro_batches = 1, 1
         self._unfinished_log: Callable[[], None] | None = None
         self._loaded: Moment | None = None
@@ -366,9 +368,10 @@ class BaseTrainer:
         for module in self._wrapped.values():
             module.train()
 
-    def updates(self, loader: TrainingLoader) -> Iterator[list[MicroBatch]]:
+    def updates(self, loader: TrainingLoader) -> Iterator[Sequence[DealtBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
         state, group_size = self.state, self.config.gradient_accumulation_steps
+        self._stride, self._is_over = loader.stride, False
         groups = group_micro_batches(loader, state.epoch, state.position, group_size)
         if loader.inexact is not None and self.world_size > 1:
             groups = self._equally_many(groups)
@@ -405,11 +408,13 @@ class BaseTrainer:
                 )
                 yield group
                 progress.advance(1, self.latest_losses)
-                if self.is_last_step_of_epoch or self.end.reached(state):
+                if self.is_last_step_of_epoch or self._is_over:
                     return
                 group = next(groups) if loader.knows_its_end else following
 
-    def _equally_many(self, groups: Iterator[list[MicroBatch]]) -> Iterator[list[MicroBatch]]:
+    def _equally_many(
+        self, groups: Iterator[Sequence[DealtBatch]]
+    ) -> Iterator[Sequence[DealtBatch]]:
         """As many groups as the process has that has the fewest: nobody can make a step alone."""
         group = next(groups, None)
         while not self.group.any(group is None, "whether all have a batch"):
@@ -423,26 +428,30 @@ class BaseTrainer:
                 self.state.epoch,
             )
 
-    def update(self, micro_batches: Sequence[MicroBatch]) -> None:
+    def update(self, micro_batches: Sequence[DealtBatch]) -> None:
         """One step: zero_grad, forward, backward, clip, step, schedule. In this order, and only here."""
         # What a step draws depends on nothing else, so that a checkpoint holds no generator of any process.
         self._seed(self.config.seed, "step", self.state.step, self.rank)
         self.phase = "training_step"
         self.zero_grad()
+        strategy, position = self.engine.strategy, self.state.position
         num_samples = sum(map(SAMPLES, micro_batches))
         self._num_own = sum(map(OWN_SAMPLES, micro_batches))
         self._num_micro_batches = len(micro_batches)
         for micro_batch in micro_batches:
-            self.engine.strategy.start_micro_batch(is_last=micro_batch is micro_batches[-1])
-            loss = self._forward(micro_batch)
+            if strategy.exchanges:
+                strategy.start_micro_batch(is_last=micro_batch is micro_batches[-1])
+            loss = self._forward(micro_batch, position // self._stride)
             if self.automatic_optimization:
                 share = micro_batch.num_samples / num_samples
                 self.backward(loss if share == 1 else loss * share)
+            position += micro_batch.num_samples
         if self.automatic_optimization:
             self._clip_step_schedule(list(self.optimizers.values()))
-        self.averaging.update()
+        if self.averaging.is_on:
+            self.averaging.update()
         self.state.step += 1
-        self.state.position += num_samples
+        self.state.position = position
         self.state.epoch_is_finished = self.is_last_step_of_epoch
 
     def after_step(self) -> None:
@@ -453,6 +462,8 @@ class BaseTrainer:
             self._log_losses()
         if self.lookout.sees_something(self.state.step):
             self._do_what_is_due()
+            self.lookout.look_ahead(self.state.step)
+            self._is_over = self.is_finished()
 
     def _do_what_is_due(self) -> None:
         if not self.state.epoch_is_finished and not self.is_finished():
@@ -462,7 +473,6 @@ class BaseTrainer:
             self.save_and_validate(saves=saves, validates=validates)
             if wishes.stop or saves or validates:
                 self._stop_if_asked()
-            self.lookout.look_ahead(self.state.step)
 
     def after_epoch(self) -> None:
         """Save, validate and stop where that is due; at the end of training everything is."""
@@ -665,11 +675,11 @@ class BaseTrainer:
                 if any(scheduler.optimizer is optimizer for optimizer in optimizers):
                     scheduler.step()
 
-    def _forward(self, micro_batch: MicroBatch) -> Tensor:
+    def _forward(self, micro_batch: DealtBatch, batch_idx: int) -> Tensor:
         batch = self.engine.to_device(micro_batch.batch)
         # The strategies average gradients over the processes, whose shares may differ by a sample.
         self._share = micro_batch.num_own * self.world_size / micro_batch.num_samples
-        output = self._autocast_training_step(batch, micro_batch.batch_idx)
+        output = self._autocast_training_step(batch, batch_idx)
         loss = loss_of(output)
         self.training_epoch_output.append(output, micro_batch.num_own)
         return loss
@@ -1048,6 +1058,7 @@ class BaseTrainer:
                 rank=self.rank,
                 world_size=self.world_size,
                 on_bad_sample=self.config.on_bad_sample,
+                keeps_generators=False,  # each step seeds them
             )
             self.bad_samples = loader.bad_samples
             stack.enter_context(self._alone())

@@ -33,6 +33,14 @@ class EndOfTraining:
             or state.validations_without_improvement >= self.patience
         )
 
+    def next_step(self, step: int) -> float:
+        """The step at which ``max_steps`` is reached; infinity where it is not set, or reached before ``step``."""
+        return self.max_steps if step < self.max_steps else math.inf
+
+    def next_time(self) -> float:
+        """The clock ends nothing."""
+        return math.inf
+
     def num_steps_left(self, state: TrainerState) -> float:
         """Steps until ``max_steps``; infinity where that is not set."""
         return self.max_steps - state.step

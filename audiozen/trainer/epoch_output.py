@@ -101,7 +101,9 @@ class EpochOutput:
         """
         layout: Layout = None
         if isinstance(output, Tensor):
-            self._pending.append(_copy(output))
+            # What this step has computed stays as it is; but in a CUDA graph each step computes it in the same place.
+            is_fresh = output.grad_fn is not None and not (output.is_cuda or output._is_view())
+            self._pending.append(output.detach() if is_fresh else _copy(output))
         else:
             layout = tuple(output)
             self._pending += map(_copy, output.values())
@@ -192,7 +194,8 @@ class EpochOutput:
         layouts = list(self._layouts)
         first = max(0, len(self) - num_entries)
         chosen = [layouts[number] for number in self._entries[first:]]
-        num_values = sum(1 if names is None else len(names) for names in chosen)
+        sizes = {names: 1 if names is None else len(names) for names in layouts}
+        num_values = sum(map(sizes.__getitem__, chosen))
         values = iter(self._values[len(self._values) - num_values :])
         return [
             next(values) if names is None else {name: next(values) for name in names}
@@ -236,11 +239,11 @@ def weighted_means(entries: Sequence[Entry], weights: Sequence[float]) -> dict[s
 
 
 def _weighted_mean(column: list[tuple[float, float]]) -> float:
-    weights = {weight for _, weight in column}
-    if len(weights) == 1:  # also of a single value, which stays what it is
-        return sum(value for value, _ in column) / len(column)
-    total = sum(weight for _, weight in column)
-    return sum(value * weight for value, weight in column if weight) / total
+    values: list[float] = [value for value, _ in column]
+    weights = [weight for _, weight in column]
+    if len(set(weights)) == 1:  # also of a single value, which stays what it is
+        return sum(values) / len(values)
+    return sum(value * weight for value, weight in column if weight) / sum(weights)
 
 
 def average(

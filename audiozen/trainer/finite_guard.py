@@ -172,7 +172,7 @@ class FiniteGuard:
         if self.config.on_nonfinite == "skip":
             self.check()
         self._num_judged = len(self._steps)
-        return self.config.on_nonfinite == "raise" and any(self._judged())
+        return self.config.on_nonfinite == "raise" and not all(map(math.isfinite, self._numbers()))
 
     def acquit(self) -> None:
         """All that were looked at by :meth:`suspects` are good."""
@@ -220,9 +220,13 @@ class FiniteGuard:
         self.num_skipped_steps += num_skipped
         self.skips_in_a_row, self._first_skip = in_a_row, first_skip if in_a_row else ""
 
+    def _numbers(self) -> list[float]:
+        """Loss and norm of one update after the other, on the host."""
+        return fetch([v for step in self._steps for u in step for v in (u.loss, u.norm)])
+
     def _judged(self) -> Iterator[_Judged | None]:
         """For each step with updates, the first that is not finite; None where all are."""
-        values = iter(fetch([v for step in self._steps for u in step for v in (u.loss, u.norm)]))
+        values = iter(self._numbers())
         for step in filter(None, self._steps):
             judged = [_Judged(update, next(values), next(values)) for update in step]
             yield next((one for one in judged if not one.is_finite), None)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from audiozen.trainer.agreement import Agreement
-    from audiozen.trainer.due import Due
     from audiozen.trainer.stop_signals import StopSignals
+
+
+class Awaited(Protocol):
+    """What happens at some step, or at some time."""
+
+    def next_step(self, step: int) -> float:
+        """The first step after ``step`` at which it may happen; infinity if there is none."""
+
+    def next_time(self) -> float:
+        """When it may happen by the clock; infinity if never."""
 
 
 class Lookout:
@@ -20,20 +29,20 @@ class Lookout:
     meetings.
 
     Args:
-        dues: what is done now and then.
+        awaited: what happens now and then.
         agreement: of all processes.
         stop_signals: what asks to stop.
-        clock: seconds that only go forward, as those of ``dues``.
+        clock: seconds that only go forward, as that of ``awaited``.
     """
 
     def __init__(
         self,
-        dues: Sequence[Due],
+        awaited: Sequence[Awaited],
         agreement: Agreement,
         stop_signals: StopSignals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._dues, self._agreement, self._stop_signals = dues, agreement, stop_signals
+        self._awaited, self._agreement, self._stop_signals = awaited, agreement, stop_signals
         self._clock = clock
         self._is_alone = agreement.group.world_size == 1
         self._next_step, self._next_time = 0.0, 0.0
@@ -41,8 +50,8 @@ class Lookout:
     def look_ahead(self, step: int) -> None:
         """Begin anew, after all that was due at ``step`` is done."""
         meeting = float("inf") if self._is_alone else self._agreement.next_step
-        self._next_step = min(meeting, *(due.next_step(step) for due in self._dues))
-        self._next_time = min(due.next_time() for due in self._dues)
+        self._next_step = min(meeting, *(one.next_step(step) for one in self._awaited))
+        self._next_time = min(one.next_time() for one in self._awaited)
 
     def sees_something(self, step: int) -> bool:
         """Whether something may be due after ``step``."""

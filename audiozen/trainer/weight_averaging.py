@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class NoAveraging:
     """Evaluates the weights as they are."""
 
+    is_on = False
     num_updates = 0
 
     def update(self) -> None:
@@ -57,6 +58,8 @@ class ExponentialAveraging(NoAveraging):
         modules: models by name.
         decay: in [0, 1). 0 gives the weights themselves.
     """
+
+    is_on = True
 
     def __init__(self, modules: Mapping[str, nn.Module], decay: float) -> None:
         if not 0 <= decay < 1:

@@ -292,3 +292,23 @@ def test_second_half_of_a_gaussian_pair_is_restored_too():
         seed_sample(0, 0, 1)
         restore_generators(states)
         assert (random.gauss(0, 1), np.random.randn()) == expected
+
+
+@given(st.integers(1, 5000), st.integers(0, 2**64 - 1), st.data())
+def test_many_positions_at_once_are_what_they_are_one_by_one(num_items, key, data):
+    order = Permutation(num_items, key)
+    positions = data.draw(st.lists(st.integers(0, num_items - 1), max_size=50))
+    assert order.at(positions) == [order[position] for position in positions]
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 10**9, 2**62])
+def test_many_positions_of_a_large_order(num_items):
+    order = Permutation(num_items, key=3)
+    positions = sorted({0, num_items // 3, num_items // 2, num_items - 1})
+    assert order.at(positions) == [order[position] for position in positions]
+
+
+@pytest.mark.parametrize("positions", [[-1], [0, 5]])
+def test_positions_that_are_not_there_are_refused(positions):
+    with pytest.raises(IndexError, match="a position is not in 0 … 4"):
+        Permutation(5, key=0).at(positions)
