@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check faults fix clean
+.PHONY: help setup demo test check faults bench fix clean
 
 PYTHON ?= python3
 export PYTHON
@@ -36,6 +36,9 @@ test: check ## everything that must hold: check and the tests
 
 faults: .venv/.ready-dev ## inflict every fault, and print what was tried and survived (10 minutes)
 	.venv/bin/python -m tests.faults.run
+
+bench: ## time AudioZEN beside others, in an environment of its own (30 minutes): benchmarks/RESULTS.md
+	@scripts/bench.sh
 
 fix: .venv/.ready-dev ## mend what the linter and the formatter can
 	.venv/bin/ruff check --fix .

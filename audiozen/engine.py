@@ -126,7 +126,12 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``; in fp16, scaled so that they do not vanish."""
-        self.strategy.backward(self.scaler.scale(loss) if self.scales_loss else loss)
+        if self.scales_loss:
+            loss = self.scaler.scale(loss)
+        if self.strategy.exchanges:
+            self.strategy.backward(loss)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call] # PyTorch leaves it untyped
 
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""

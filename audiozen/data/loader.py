@@ -91,7 +91,6 @@ class TrainingLoader:
         bad_samples: samples that could not be loaded, of the batches that were handed out by this
             process.
         stride: how far a global micro-batch moves the position, unless it is a short one.
-        knows_its_end: whether :meth:`ends_at` can be asked. Else only a sampler or a dataloader can tell, by ending.
 
     Raises:
         RequestError: it cannot be iterated, or only once, or an epoch would have no batch.
@@ -125,7 +124,6 @@ class TrainingLoader:
             self._source = _ForeignBatches(dataloader, seed, rank, world_size)
             self._say_what_follows(world_size, on_bad_sample)
         self.stride = self._source.stride
-        self.knows_its_end = isinstance(self._source.order, ComputedOrder)
 
     def _say_what_follows(self, world_size: int, on_bad_sample: OnBadSample) -> None:
         if on_bad_sample == "skip":
@@ -166,12 +164,13 @@ class TrainingLoader:
         """
         return self._source.batches(epoch, start)
 
-    def ends_at(self, position: int) -> bool:
-        """Whether no batch follows at ``position`` of an epoch."""
+    def end_from(self, start: int) -> int | None:
+        """Position after the last batch of an epoch that goes on from ``start``. None: only the end itself can tell."""
         order = self._source.order
-        assert isinstance(order, ComputedOrder)
-        num_left = order.num_samples - position
-        return num_left < (self.stride if order.drop_last else 1)
+        if not isinstance(order, ComputedOrder):
+            return None
+        num_left = order.num_samples - start
+        return start + (num_left // self.stride * self.stride if order.drop_last else num_left)
 
     def sample_indices(self, epoch: int, start: int, num_samples: int) -> list[int] | None:
         """Indices in the dataset of the samples at ``num_samples`` positions of ``epoch`` from ``start`` on.

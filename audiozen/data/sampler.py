@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_python_generator: Any = random.seed.__self__  # type: ignore[attr-defined] # the one behind the functions of the module
+_seed_python = super(random.Random, _python_generator).seed
+
 _NUM_ROUNDS = 8
 _MASK_64 = (1 << 64) - 1
 
@@ -140,7 +143,8 @@ def seed_generators(*parts: int | str) -> None:
     it from one of these, or draw from these.
     """
     digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=32).digest()
-    random.seed(int.from_bytes(digest[:8], "little"))
+    _seed_python(int.from_bytes(digest[:8], "little"))
+    _python_generator.gauss_next = None  # as random.seed does, which takes longer
     numpy_random.seed(int.from_bytes(digest[8:12], "little"))  # noqa: NPY002 - this is the one that datasets draw from
     # Not torch.manual_seed: it also visits all accelerators, which takes 100 times as long.
     torch.default_generator.manual_seed(int.from_bytes(digest[16:24], "little"))

@@ -124,23 +124,26 @@ class SeededBatches(Dataset[Any]):
             samples = list(map(self.dataset.__getitem__, share.indices))
         else:
             told = bad if share.num_own else []
-            samples = [self._sample(share, place, told) for place in range(len(share.indices))]
+            samples = []
+            for place, index in enumerate(share.indices):
+                try:
+                    sample = self._at(share, place, index)
+                except Exception as error:  # noqa: BLE001 - whatever a dataset raises
+                    sample = self._instead(share, place, error, told)
+                samples.append(sample)
         # The generators stand where the last sample left them, so a collate_fn that draws is
         # repeatable as well.
         batch = (collate or self._collate)(samples if self._batched else samples[0])
         return DealtBatch(batch, share.num_samples, share.num_own)
 
-    def _sample(self, share: Share, place: int, bad: list[BadSample]) -> Any:
+    def _instead(self, share: Share, place: int, error: Exception, bad: list[BadSample]) -> Any:
+        """Another sample, or the error again."""
         index = share.indices[place]
-        try:
-            return self._at(share, place, index)
-        except Exception as error:
-            if self._on_bad_sample == "raise" or not _is_about_a_sample(error):
-                raise
-            if not isinstance(index, int):  # such a name cannot be listed
-                raise
-            bad.append(bad_sample(share.epoch, index, error))
-            return self._replacement(share, place, error, bad)
+        is_listed = isinstance(index, int)  # other names cannot be
+        if self._on_bad_sample == "raise" or not is_listed or not _is_about_a_sample(error):
+            raise error
+        bad.append(bad_sample(share.epoch, index, error))
+        return self._replacement(share, place, error, bad)
 
     def _replacement(self, share: Share, place: int, error: Exception, bad: list[BadSample]) -> Any:
         num_bad = len(bad)

@@ -209,6 +209,10 @@ class BaseTrainer:
         self.registered: dict[str, Any] = {}
         self.guard = FiniteGuard(self.engine, config, self._with_loss_function(self.modules))
         self.score_followers = ScoreFollowers(self.lr_schedulers, self.optimizers)
+        following = self.score_followers.schedulers
+        self._timed_schedulers = [
+            scheduler for name, scheduler in self.lr_schedulers.items() if name not in following
+        ]
         self.end = EndOfTraining(config)
         self.save_due = Due(config.save_interval)
         self.validation_due = Due(config.validation_interval)
@@ -371,7 +375,7 @@ class BaseTrainer:
     def updates(self, loader: TrainingLoader) -> Iterator[Sequence[DealtBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
         state, group_size = self.state, self.config.gradient_accumulation_steps
-        self._stride, self._is_over = loader.stride, False
+        self._stride, self._is_over, end = loader.stride, False, loader.end_from(state.position)
         groups = group_micro_batches(loader, state.epoch, state.position, group_size)
         if loader.inexact is not None and self.world_size > 1:
             groups = self._equally_many(groups)
@@ -391,26 +395,27 @@ class BaseTrainer:
         with self.console.progress(f"epoch {state.epoch}", total, initial=first) as progress:
             while group is not None:
                 num_samples = sum(map(SAMPLES, group))
-                if loader.knows_its_end:  # then no batch is loaded before its turn
-                    self.is_last_step_of_epoch = loader.ends_at(state.position + num_samples)
+                if end is not None:  # then no batch is loaded before its turn
+                    self.is_last_step_of_epoch = state.position + num_samples == end
                 else:
                     following = next(groups, None)
                     self.is_last_step_of_epoch = following is None
-                self.guard.start_step(
-                    partial(
-                        describe_step,
-                        loader,
-                        state.epoch,
-                        state.step + 1,
-                        state.position,
-                        num_samples,
+                if self.guard.is_judging:
+                    self.guard.start_step(
+                        partial(
+                            describe_step,
+                            loader,
+                            state.epoch,
+                            state.step + 1,
+                            state.position,
+                            num_samples,
+                        )
                     )
-                )
                 yield group
                 progress.advance(1, self.latest_losses)
                 if self.is_last_step_of_epoch or self._is_over:
                     return
-                group = next(groups) if loader.knows_its_end else following
+                group = next(groups) if end is not None else following
 
     def _equally_many(
         self, groups: Iterator[Sequence[DealtBatch]]
@@ -477,7 +482,7 @@ class BaseTrainer:
     def after_epoch(self) -> None:
         """Save, validate and stop where that is due; at the end of training everything is."""
         if self.state.epoch_is_finished and self.config.lr_scheduler_interval == "epoch":
-            for scheduler in self._timed_schedulers():
+            for scheduler in self._timed_schedulers:
                 scheduler.step()
         wishes = self._meet()
         validates = self.validation_due.after_epoch(self.state, by_clock=wishes.validate)
@@ -645,7 +650,8 @@ class BaseTrainer:
         """
         if self._share != 1:
             loss = loss * self._share
-        self.guard.add_loss(loss)
+        if self.guard.is_judging:
+            self.guard.add_loss(loss)
         self.engine.backward(loss)
 
     def optimizer_step(self, *optimizers: Optimizer | str) -> None:
@@ -671,8 +677,8 @@ class BaseTrainer:
         if is_logged:
             self.learning_rates = self._learning_rates()
         if self.config.lr_scheduler_interval == "step" and self.lr_schedulers:
-            for scheduler in self._timed_schedulers():
-                if any(scheduler.optimizer is optimizer for optimizer in optimizers):
+            for scheduler in self._timed_schedulers:
+                if scheduler.optimizer in optimizers:
                     scheduler.step()
 
     def _forward(self, micro_batch: DealtBatch, batch_idx: int) -> Tensor:
@@ -1033,10 +1039,6 @@ class BaseTrainer:
     def _is_quiet_step(self) -> bool:
         """Whether the step that is being made is one that is not logged."""
         return (self.state.step + 1) % self.config.log_interval != 0
-
-    def _timed_schedulers(self) -> list[LRScheduler]:
-        following = self.score_followers.schedulers
-        return [s for name, s in self.lr_schedulers.items() if name not in following]
 
     def _learning_rates(self) -> dict[str, float]:
         return {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}

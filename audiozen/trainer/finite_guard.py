@@ -74,6 +74,7 @@ class FiniteGuard:
         modules: what gives the parameters their names, in order.
 
     Attributes:
+        is_judging: whether ``on_nonfinite`` says so. Else :meth:`start_step` and :meth:`add_loss` need not be called.
         num_skipped_steps: steps with an update that was dropped, up to the last :meth:`check`.
         skips_in_a_row: those of them that came directly before it.
     """
@@ -93,9 +94,9 @@ class FiniteGuard:
         self._describe_step: Callable[[], str] = str
         self._has_told_of_reads = False
         self._num_judged = 0
-        self._is_judging = config.on_nonfinite != "ignore"
+        self.is_judging = config.on_nonfinite != "ignore"
         self._must_measure = (
-            self._is_judging
+            self.is_judging
             or config.max_grad_norm != math.inf
             or engine.scales_loss
             or engine.group.world_size > 1
@@ -137,7 +138,7 @@ class FiniteGuard:
             self.engine.step(optimizers)
             return self._not_measured
         gradients = self.engine.clip_gradients(optimizers, self.config.max_grad_norm)
-        drop = self._judge(gradients) if self._is_judging else None
+        drop = self._judge(gradients) if self.is_judging else None
         if drop is not None:
             self._tell_of_reads(optimizers)
         self.engine.step(optimizers, drop)

@@ -8,6 +8,7 @@ training neural networks, e.g. Tarvainen & Valpola, "Mean teachers are better ro
 from __future__ import annotations
 
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,9 @@ from audiozen.strategies.shards import is_sharded, local_part, placed_like
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+WITHOUT_GRADIENT = attrgetter("data")
 
 
 class NoAveraging:
@@ -67,6 +71,7 @@ class ExponentialAveraging(NoAveraging):
         self.decay = decay
         self.num_updates = 0
         self.parameters = named_parameters(modules)
+        self._is_sharded = any(map(is_sharded, self.parameters.values()))
         self.average = {key: value.detach().clone() for key, value in self.parameters.items()}
 
     def follow(self, modules: Mapping[str, nn.Module]) -> None:
@@ -78,14 +83,18 @@ class ExponentialAveraging(NoAveraging):
             modules: models by the same names.
         """
         self.parameters = named_parameters(modules)
+        self._is_sharded = any(map(is_sharded, self.parameters.values()))
         for key, parameter in self.parameters.items():
             self.average[key] = placed_like(self.average[key], parameter)
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take note of the weights after a step."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(self._averages(), self._local_weights(), 1 - decay)
+        averages: list[Tensor] = list(self.average.values())
+        weights: list[Tensor] = list(map(WITHOUT_GRADIENT, self.parameters.values()))
+        if self._is_sharded:
+            averages, weights = self._averages(), self._local_weights()
+        torch._foreach_lerp_(averages, weights, 1 - decay)
         self.num_updates += 1
 
     @torch.no_grad()
