@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from audiozen.config.schema import AcousticsConfig
@@ -1010,3 +1011,61 @@ def test_no_sample_is_loaded_before_its_turn_nor_beyond_the_last_step(tmp_path):
     build(tmp_path, Watching, max_steps=3).train(DataLoader(samples, batch_size=2))
     assert seen == [2, 4, 6]
     assert len(samples.asked_for) == 6
+
+
+class HostReads(TorchFunctionMode):
+    """Notes what brings numbers of a tensor to the host, wherever in Python it is asked for."""
+
+    KINDS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__name__", "") in self.KINDS:
+            self.found.append(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+class ReadingRegression(Regression):
+    """One of its steps looks at the loss."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        if self.state.step == 7:
+            loss.item()
+        return loss
+
+
+@pytest.mark.parametrize(("cls", "expected"), [(Regression, set()), (ReadingRegression, {"item"})])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_grad_norm": 0.1},
+        {"ema_decay": 0.9, "gradient_accumulation_steps": 2},
+        {"on_nonfinite": "ignore"},
+    ],
+)
+def test_nothing_is_read_to_the_host_in_a_step(tmp_path, cls, expected, settings):
+    reads, found_by_step = HostReads(), {}
+
+    class Watched(cls):
+        def update(self, micro_batches):
+            reads.found.clear()
+            with reads:
+                super().update(micro_batches)
+            found_by_step[self.state.step] = list(reads.found)
+
+        def after_step(self):
+            reads.found.clear()
+            with reads:
+                super().after_step()
+            found_by_step[self.state.step] += reads.found
+
+    trainer = build(tmp_path, Watched, max_steps=20, log_interval=10, **settings)
+    trainer.train(loader())
+    quiet = {step: found for step, found in found_by_step.items() if step not in (10, 20)}
+    assert set(itertools.chain(*quiet.values())) == expected
+    assert found_by_step[10]  # the step that is logged
