@@ -6,14 +6,19 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from audiozen.acoustics.level import active_rms, rms
 from audiozen.data.mixing import (
     colored_noise,
     fit_length,
     mix_at_snr,
+    random_choice,
     random_equalizer,
+    random_gain,
+    random_second_noise,
     random_segment,
+    random_shift,
     random_speed,
 )
 from audiozen.data.sampler import isolated_generators, seed_sample
@@ -107,11 +112,294 @@ def test_silent_part_is_refused(silent):
         mix_at_snr(**parts, snr_db=5, sample_rate=SAMPLE_RATE)
 
 
-@pytest.mark.parametrize("shapes", [((5,), (4,)), ((1, 5), (1, 5))])
+@pytest.mark.parametrize("shapes", [((5,), (4,)), ((2, 5), (5,)), ((2, 5), (1, 5)), ((), ())])
 def test_parts_that_do_not_fit_are_refused(shapes):
-    speech, noise = (torch.randn(shape) for shape in shapes)
-    with pytest.raises(ShapeError, match="must both be"):
-        mix_at_snr(speech, noise, 0.0, sample_rate=SAMPLE_RATE)
+    first, second = (torch.randn(shape) for shape in shapes)
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        mix_at_snr(first, second, 0.0, sample_rate=SAMPLE_RATE)
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        random_second_noise(first, second)
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        random_choice(first, second, 0.5)
+
+
+# ---- mixing a batch -----------------------------------------------------------------------------
+
+
+def batch_of(num_rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    speech = torch.stack([speech_with_pauses(seed + row) for row in range(num_rows)])
+    return speech, torch.randn(num_rows, 4000, generator=torch.Generator().manual_seed(seed))
+
+
+SILENCES = {
+    "zeros": torch.zeros(4000),
+    "constant": torch.full((4000,), 0.3),
+    "minus a constant": torch.full((4000,), -1e-3),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.floats(-30, 40),
+            st.floats(-60, 0),
+            st.floats(1e-3, 10),
+            st.sampled_from([None, None, *SILENCES]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    has_level=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_batch_has_the_numbers_of_each_signal_by_itself(rows, has_level, seed):
+    speech, noise = batch_of(len(rows), seed)
+    for row, (_, _, gain, silence, is_speech) in enumerate(rows):
+        noise[row] *= gain
+        if silence:
+            (speech if is_speech else noise)[row] = SILENCES[silence]
+    snr_db, level_dbfs = (torch.tensor(values) for values in list(zip(*rows))[:2])
+    levels = level_dbfs if has_level else None
+    mixtures = mix_at_snr(speech, noise, snr_db, sample_rate=SAMPLE_RATE, level_dbfs=levels)
+    assert all(bool(part.isfinite().all()) for part in mixtures)
+    assert torch.equal(mixtures.noisy, mixtures.clean + mixtures.noise)
+    for row, (_, _, _, silence, is_speech) in enumerate(rows):
+        of_row = [part[row] for part in mixtures]
+        if silence:
+            assert float(of_row[3 if is_speech else 4]) == 0
+            continue
+        mixture = mix_at_snr(
+            speech[row],
+            noise[row],
+            float(snr_db[row]),
+            sample_rate=SAMPLE_RATE,
+            level_dbfs=float(level_dbfs[row]) if has_level else None,
+        )
+        for found, expected in zip(of_row, mixture):
+            assert found.shape == expected.shape
+            assert float((found - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-30, 40), st.none() | st.floats(-60, 0), st.integers(0, 1000))
+def test_ratio_in_a_batch_is_exact(snr_db, level_dbfs, seed):
+    speech, noise = batch_of(3, seed)
+    mixture = mix_at_snr(speech, noise, snr_db, sample_rate=SAMPLE_RATE, level_dbfs=level_dbfs)
+    for clean, scaled in zip(mixture.clean.double(), mixture.noise.double()):
+        found = db(active_rms(clean, SAMPLE_RATE) / rms(scaled))
+        assert found == pytest.approx(snr_db, abs=1e-4)
+
+
+@pytest.mark.parametrize("silence", SILENCES.values(), ids=SILENCES)
+def test_silent_rows_of_a_batch_get_gain_zero_and_the_others_are_as_they_were(silence):
+    speech, noise = batch_of(3)
+    whole = mix_at_snr(speech, noise, 10.0, sample_rate=SAMPLE_RATE, level_dbfs=-30.0)
+    speech[0], noise[1] = silence, silence
+    mixture = mix_at_snr(speech, noise, 10.0, sample_rate=SAMPLE_RATE, level_dbfs=-30.0)
+    assert [gain > 0 for gain in mixture.speech_gain.tolist()] == [False, True, True]
+    assert [gain > 0 for gain in mixture.noise_gain.tolist()] == [True, False, True]
+    assert db(rms(mixture.noisy[0])) == pytest.approx(-40, abs=1e-3)
+    assert mixture.clean[0].abs().max() == 0
+    assert torch.equal(mixture.noisy[1], mixture.clean[1])
+    assert torch.equal(mixture.clean[1], whole.clean[1])
+    assert torch.equal(mixture.noisy[2], whole.noisy[2])
+
+
+@pytest.mark.parametrize("silence", SILENCES.values(), ids=SILENCES)
+def test_silent_speech_without_a_level_makes_a_silent_row(silence):
+    speech, noise = batch_of(2)
+    speech[0] = silence
+    mixture = mix_at_snr(speech, noise, 10.0, sample_rate=SAMPLE_RATE)
+    assert mixture.noisy[0].abs().max() == 0
+    assert mixture.noise_gain.tolist() == [0.0, pytest.approx(float(mixture.noise_gain[1]))]
+
+
+def test_nan_in_a_row_is_not_hidden_and_stays_in_its_row():
+    speech, noise = batch_of(2)
+    speech[0, 7] = math.nan
+    mixture = mix_at_snr(speech, noise, 10.0, sample_rate=SAMPLE_RATE, level_dbfs=-30.0)
+    assert bool(mixture.noisy[0].isnan().any())
+    assert bool(mixture.noisy[1].isfinite().all())
+
+
+@pytest.mark.parametrize("name", ["snr_db", "level_dbfs"])
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (1,)])
+def test_another_number_of_ratios_or_levels_than_signals_is_refused(name, shape):
+    settings_ = {"snr_db": 0.0} | {name: torch.zeros(shape)}
+    with pytest.raises(
+        ShapeError, match=rf"{name} of shape .* must be a number or have shape \(2,"
+    ):
+        mix_at_snr(*batch_of(2), sample_rate=SAMPLE_RATE, **settings_)
+
+
+def test_gradient_of_a_mixture_is_the_gain():
+    speech, noise = batch_of(2)
+    speech.requires_grad_()
+    mixture = mix_at_snr(speech, noise, 0.0, sample_rate=SAMPLE_RATE, level_dbfs=0.0)
+    mixture.noisy.sum().backward()
+    assert torch.allclose(speech.grad, mixture.speech_gain[:, None].expand(2, 4000))
+    assert not mixture.speech_gain.requires_grad
+
+
+# ---- the device ---------------------------------------------------------------------------------
+
+
+class CountReads(TorchDispatchMode):
+    """Counts transfers of numbers to the host."""
+
+    READS = (
+        torch.ops.aten._local_scalar_dense.default,
+        torch.ops.aten.nonzero.default,
+        torch.ops.aten.equal.default,
+    )
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in self.READS
+        return function(*args, **kwargs or {})
+
+
+BATCH_FUNCTIONS = {
+    "mix_at_snr": lambda speech, noise: mix_at_snr(
+        speech, noise, torch.zeros(3), sample_rate=SAMPLE_RATE, level_dbfs=torch.zeros(3)
+    ),
+    "mix_at_snr, one ratio": lambda speech, noise: mix_at_snr(
+        speech, noise, 0.0, sample_rate=SAMPLE_RATE
+    ),
+    "random_equalizer": lambda _, noise: random_equalizer(noise, SAMPLE_RATE),
+    "random_gain": lambda _, noise: random_gain(noise),
+    "random_shift": lambda _, noise: random_shift(noise),
+    "random_second_noise": random_second_noise,
+    "random_choice": lambda speech, noise: random_choice(speech, noise, 0.5),
+    "colored_noise": lambda _, noise: colored_noise(4000, torch.ones(3), device=noise.device),
+}
+
+
+@pytest.mark.parametrize("function", BATCH_FUNCTIONS.values(), ids=BATCH_FUNCTIONS)
+def test_batch_is_not_looked_at_from_the_host(function):
+    parts = batch_of(3)
+    with CountReads() as reads:
+        function(*parts)
+    assert reads.count == 0
+
+
+@pytest.mark.parametrize("function", BATCH_FUNCTIONS.values(), ids=BATCH_FUNCTIONS)
+def test_result_is_where_the_batch_is(function):
+    """A read of a tensor without memory would raise, and so would one on the CPU among them."""
+    result = function(*(part.to("meta") for part in batch_of(3)))
+    on_cpu = function(*batch_of(3))
+    parts, expected = (r if isinstance(r, tuple) else (r,) for r in (result, on_cpu))
+    for part, other in zip(parts, expected):
+        assert part.is_meta
+        assert (part.shape, part.dtype) == (other.shape, other.dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("function", BATCH_FUNCTIONS.values(), ids=BATCH_FUNCTIONS)
+def test_gpu_gives_the_numbers_of_the_cpu(function):
+    results = []
+    for device in ("cpu", "cuda"):
+        parts = [part.to(device) for part in batch_of(3)]
+        seed_sample(0, 0, 0)
+        result = function(*parts)
+        results.append(result if isinstance(result, tuple) else (result,))
+    for on_cpu, on_gpu in zip(*results):
+        assert on_gpu.is_cuda
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("function", BATCH_FUNCTIONS.values(), ids=BATCH_FUNCTIONS)
+def test_nothing_waits_for_a_gpu(function):
+    parts = [part.to("cuda") for part in batch_of(3)]
+    function(*parts)  # plans of transforms and the like are made once
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        function(*parts)
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+@pytest.mark.gpu
+def test_generator_of_a_gpu_draws_there():
+    generator = torch.Generator("cuda").manual_seed(0)
+    before = torch.get_rng_state()
+    assert colored_noise(100, torch.ones(2), generator=generator).is_cuda
+    assert random_gain(torch.ones(2, 3), generator=generator).device.type == "cpu"
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_reads_are_found():
+    with CountReads() as reads:
+        mix_at_snr(speech_with_pauses(), torch.randn(4000), 0.0, sample_rate=SAMPLE_RATE)
+    assert reads.count == 2  # whether speech is silent, and whether noise is
+
+
+@pytest.mark.parametrize("function", BATCH_FUNCTIONS.values(), ids=BATCH_FUNCTIONS)
+def test_lower_precision_of_a_step_changes_nothing(function):
+    parts = batch_of(3)
+    results = []
+    for enabled in (False, True):
+        seed_sample(0, 0, 0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            result = function(*parts)
+        results.append(result if isinstance(result, tuple) else (result,))
+    assert all(torch.equal(first, second) for first, second in zip(*results))
+
+
+RANDOM_FUNCTIONS = {
+    "random_equalizer": lambda noise, generator: random_equalizer(
+        noise, SAMPLE_RATE, generator=generator
+    ),
+    "random_gain": lambda noise, generator: random_gain(noise, generator=generator),
+    "random_shift": lambda noise, generator: random_shift(noise, generator=generator),
+    "random_second_noise": lambda noise, generator: random_second_noise(
+        noise, torch.ones_like(noise), generator=generator
+    ),
+    "random_choice": lambda noise, generator: random_choice(
+        noise, -noise, 0.5, generator=generator
+    ),
+}
+
+
+@pytest.mark.parametrize("function", RANDOM_FUNCTIONS.values(), ids=RANDOM_FUNCTIONS)
+@settings(max_examples=20, deadline=None)
+@given(num_rows=st.integers(1, 5), num_samples=st.integers(2, 3000), seed=st.integers(0, 2**40))
+def test_each_row_has_draws_of_its_own_as_signals_one_after_the_other(
+    function, num_rows, num_samples, seed
+):
+    noise = torch.randn(num_rows, num_samples)
+    generator = torch.Generator().manual_seed(seed)
+    rows = [function(row, generator) for row in noise]
+    found = function(noise, generator.manual_seed(seed))
+    torch.testing.assert_close(found, torch.stack(rows))
+    nested = function(noise.reshape(1, num_rows, num_samples), generator.manual_seed(seed))
+    assert torch.equal(nested[0], found)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *RANDOM_FUNCTIONS.values(),
+        lambda noise, generator: random_segment(noise[0], 100, generator=generator),
+        lambda noise, generator: random_speed(noise[0], generator=generator),
+        lambda noise, generator: colored_noise(100, torch.ones(2), generator=generator),
+        lambda noise, generator: colored_noise(100, 1.0, generator=generator),
+    ],
+)
+def test_generator_that_is_given_is_the_only_one_that_draws(function):
+    noise, generator = torch.randn(4, 3000), torch.Generator()
+    torch.manual_seed(5)
+    by_default = function(noise, None)
+    before = torch.get_rng_state()
+    given = [function(noise, generator.manual_seed(seed)) for seed in (5, 5, 6, 7, 8, 9)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(given[0], by_default)
+    assert torch.equal(given[0], given[1])
+    assert not all(torch.equal(given[0], other) for other in given[2:])
 
 
 # ---- lengths ----------------------------------------------------------------------------------
@@ -167,6 +455,71 @@ def test_segment_of_silence_is_silent():
     assert random_segment(torch.zeros(100), 10).tolist() == [0] * 10
 
 
+@settings(max_examples=50, deadline=None)
+@given(num_rows=st.integers(0, 5), length=st.integers(1, 50), seed=st.integers(0, 1000))
+def test_shift_goes_round_each_row(num_rows, length, seed):
+    torch.manual_seed(seed)
+    waveform = torch.arange(float(num_rows * length)).reshape(num_rows, length)
+    shifted = random_shift(waveform)
+    for row, expected in zip(shifted, waveform):
+        assert torch.equal(row, expected.roll(-int(row[0] - expected[0])))
+
+
+def test_shifts_start_everywhere_and_differ_between_the_rows():
+    shifted = random_shift(torch.arange(5.0).expand(100, 5))
+    assert set(shifted[:, 0].tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_empty_waveform_cannot_be_shifted():
+    with pytest.raises(ShapeError, match="empty waveform"):
+        random_shift(torch.zeros(3, 0))
+
+
+# ---- levels, choices ----------------------------------------------------------------------------
+
+
+def test_gains_lie_between_their_limits():
+    waveform = torch.randn(1, 50).expand(200, 50)
+    gained = random_gain(waveform, lowest_db=-12.0, highest_db=3.0)
+    gains_db = 20 * torch.log10(rms(gained) / rms(waveform))
+    assert -12.001 <= float(gains_db.min()) < -11 < 2 < float(gains_db.max()) <= 3.001
+    assert torch.allclose(gained, waveform * 10 ** (gains_db[:, None] / 20), rtol=1e-4)
+
+
+def test_level_of_the_second_noise_lies_between_its_limits():
+    noise, second = 3 * torch.randn(200, 500), 0.01 * torch.randn(200, 500)
+    added = random_second_noise(noise, second, lowest_db=-10.0, highest_db=0.0) - noise
+    ratios_db = 20 * torch.log10(rms(added) / rms(noise))
+    assert -10.001 <= float(ratios_db.min()) < -9 < -1 < float(ratios_db.max()) <= 0.001
+    assert torch.allclose(added / rms(added)[:, None], second / rms(second)[:, None], atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-40, 20), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_level_of_the_second_noise_is_exact(ratio_db, gain, second_gain):
+    noise, second = gain * torch.randn(2, 500).double(), second_gain * torch.randn(2, 500).double()
+    both = random_second_noise(noise, second, lowest_db=ratio_db, highest_db=ratio_db)
+    for row, first in zip(both - noise, noise):
+        assert db(rms(row) / rms(first)) == pytest.approx(ratio_db, abs=1e-4)
+
+
+def test_second_noise_that_is_silent_adds_nothing_and_to_silence_nothing_is_added():
+    noise, silence = 1e6 * torch.randn(2, 500), torch.zeros(2, 500)
+    assert torch.equal(random_second_noise(noise, silence), noise)
+    assert torch.equal(random_second_noise(silence, noise), silence)
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, 0), (0.3, 300), (1.0, 1000)])
+def test_first_signal_comes_as_often_as_is_asked_for(probability, expected):
+    chosen = random_choice(torch.ones(1000, 2), torch.zeros(1000, 2), probability)
+    assert torch.equal(chosen[:, 0], chosen[:, 1])
+    assert float(chosen[:, 0].sum()) == pytest.approx(expected, abs=50)
+
+
+def test_choice_keeps_what_is_not_finite_in_the_other_signal_out():
+    assert random_choice(torch.full((5,), math.nan), torch.ones(5), 0.0).tolist() == [1] * 5
+
+
 # ---- colours, speeds --------------------------------------------------------------------------
 
 
@@ -190,6 +543,15 @@ def test_equalizer_stays_within_its_gains_and_does_not_delay():
         assert float(gains_db.max() - gains_db.min()) > 1.0
         assert int(coloured.abs().argmax()) == 4096
         assert torch.allclose(coloured[1:4096], coloured[4097:].flip(0), atol=1e-5)
+
+
+def test_equalizer_gives_each_row_a_curve_of_its_own_within_the_gains():
+    impulses = torch.zeros(20, 4096)
+    impulses[:, 0] = 1.0
+    gains_db = 20 * torch.log10(torch.fft.rfft(random_equalizer(impulses, 16_000)).abs())
+    spread = gains_db.amax(-1) - gains_db.amin(-1)
+    assert float(spread.max()) <= 12.01
+    assert float((gains_db[1:] - gains_db[:1]).abs().amax(-1).min()) > 1.0
 
 
 def test_equalizer_is_smooth():
@@ -227,6 +589,15 @@ def test_slope_of_coloured_noise(exponent, db_per_octave):
     octaves = [power[2**k : 2 ** (k + 1)].mean() for k in range(8, 16)]
     slopes = 10 * torch.log10(torch.stack(octaves)).diff()
     assert float(slopes.mean()) == pytest.approx(db_per_octave, abs=0.15)
+
+
+def test_each_row_of_coloured_noise_has_the_slope_that_is_its_own():
+    exponents = torch.tensor([[0.0, 1.0, 2.0], [-1.0, 0.5, 1.5]])
+    power = torch.fft.rfft(colored_noise(2**16, exponents)).abs().square()
+    octaves = [power[..., 2**k : 2 ** (k + 1)].mean(-1) for k in range(7, 15)]
+    slopes = (10 * torch.log10(torch.stack(octaves))).diff(dim=0).mean(0)
+    assert torch.allclose(slopes, -10 * math.log10(2) * exponents, atol=0.25)
+    assert float(power[..., 0].max()) < 1e-6
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3, 1000, 1001])
