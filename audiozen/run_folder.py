@@ -9,6 +9,7 @@
     ├── enhanced/   what the model made of the test signals: <id>.wav, in a folder per dataset where there are several
     ├── sounds/     what else belongs to them, by role, in the same order: noisy/<id>.wav, clean/<id>.wav
     ├── tb/, logs/
+    ├── profile/    trace.json, operators.txt: where the time of a few steps goes, with --profile
     └── report/index.html
 """
 
@@ -44,6 +45,7 @@ class RunFolder:
         self.enhanced = self.root / ENHANCED
         self.tensorboard = self.root / "tb"
         self.logs = self.root / "logs"
+        self.profile = self.root / "profile"
         self.scalars = self.metrics / "metrics.jsonl"
         self.config = self.root / "config.toml"
         self.environment = self.root / "environment.json"

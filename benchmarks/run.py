@@ -57,6 +57,9 @@ ARGUMENTS = {
         "--steps 100000; --steps 100000 --single-epoch", "--steps 4000 --saves 25 --validations 10"
     ),
     "metrics_beside_the_model": Arguments("--rounds 3", "--rounds 1 --utterances 8"),
+    "growth": Arguments(quick="--quick"),
+    "loading_checkpoints": Arguments(quick="--megabytes 50 --rounds 2"),
+    "mixing_on_the_batch": Arguments(quick="--rounds 1"),
     "reading_sound": Arguments(quick="--rounds 3"),
     "metric_speed": Arguments("--rounds 9", "--rounds 1 --dnsmos-rounds 1"),
     "first_step": Arguments("--rounds 5", "--rounds 1"),

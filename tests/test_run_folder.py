@@ -25,6 +25,7 @@ def test_places_are_those_of_the_documentation() -> None:
     assert folder.table("test", "seen") == Path("exp/my_run/metrics/test_seen.csv")
     assert folder.sound("enhanced", "a/b") == Path("exp/my_run/enhanced/a%2Fb.wav")
     assert folder.sound("noisy", "a", "seen") == Path("exp/my_run/sounds/noisy/seen/a.wav")
+    assert folder.profile == Path("exp/my_run/profile")
     assert folder.report == Path("exp/my_run/report/index.html")
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from audiozen.cli.request import ConfigFile, Overrides, read_experiment
+from audiozen.cli.throughput import (
+    LOADING,
+    MAX_SECONDS,
+    advice,
+    largest_part,
+    seconds_of_step,
+    try_workers,
+    where_a_step_goes,
+    where_a_validation_goes,
+)
 from audiozen.errors import AudioZENError, ConfigError, RequestError
 
 if TYPE_CHECKING:
@@ -36,7 +46,8 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 def check(config: ConfigFile, overrides: Overrides = None) -> None:
     """Find what is wrong before it costs anything.
 
-    One batch goes through training, validation and test. Nothing is kept.
+    One batch goes through training, validation and test; then it is measured where the time of a few real steps goes.
+    Nothing is kept.
     """
     with TemporaryDirectory(prefix="audiozen-check-") as folder:
         short = [f"meta.save_dir={json.dumps(folder)}", f"trainer.args.max_steps={NUM_STEPS}"]
@@ -142,11 +153,13 @@ class Check:
             return
         if train:
             self.train(trainer, train[0])
-        if valid:
-            self.evaluate("validation_step", trainer.validate, valid)
+        if valid and self.evaluate("validation_step", trainer.validate, valid):
+            self.measure_validation(trainer, valid)
         if test:
             self.evaluate("test_step", trainer.test, test)
         self.tell_cost(trainer)
+        if train:
+            self.tell_where_time_goes(trainer)
         if train and "training_step" in self.seconds:
             self.findings.ok("time per epoch", self.time_per_epoch(trainer, train[0], valid))
 
@@ -203,11 +216,11 @@ class Check:
 
     def train(self, trainer: BaseTrainer, batch: Batch) -> None:
         """A few steps on one batch: forward, backward, optimizer, schedule, checkpoint."""
-        without_gradient = watch_gradients(trainer.modules)
         self.watch_inputs(trainer.modules)
         durations = watch_updates(trainer)
         num_batches = NUM_STEPS * trainer.config.gradient_accumulation_steps
-        with self.findings.attempt("training_step"):
+        attempt = self.findings.attempt("training_step")
+        with watch_gradients(trainer.modules) as without_gradient, attempt:
             trainer.train(Repeated(batch, num_batches))
             self.seconds["training_step"] = min(durations[1:] or durations)
         if "training_step" not in self.seconds:
@@ -218,15 +231,56 @@ class Check:
         else:
             self.findings.ok("gradients", "every trainable parameter gets one")
 
-    def evaluate(self, stage: str, run: Callable[..., float], batches: Sequence[Batch]) -> None:
-        """One batch of each dataset through the hooks."""
+    def evaluate(self, stage: str, run: Callable[..., float], batches: Sequence[Batch]) -> bool:
+        """One batch of each dataset through the hooks; whether they went through."""
+        score = None
         with self.findings.attempt(stage):
             score = run([Repeated(batch) for batch in batches], ckpt_path=None)
-            start = time.perf_counter()  # not of the first time, which pays for what is set up once
-            run([Repeated(batch) for batch in batches], ckpt_path=None)
-            self.seconds[stage] = time.perf_counter() - start
-        if stage in self.seconds:
+        if score is not None:
             self.findings.ok(stage, f"score {score:.4f}, without training")
+        return score is not None
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    def measure_validation(self, trainer: BaseTrainer, batches: Sequence[Batch]) -> None:
+        """Model against metrics, on the batches that are set up already."""
+        from audiozen.trainer.metric_time import watched_evaluation
+
+        took = None
+        with self.findings.attempt("validation_step"):
+            with watched_evaluation(trainer, "validation_step") as watch:
+                trainer.validate([Repeated(batch) for batch in batches])
+            took = watch.read()
+        if took is not None:
+            self.seconds["validation_step"] = took.estimate()
+            self.findings.ok("validation", where_a_validation_goes(took, len(batches)))
+
+    def tell_where_time_goes(self, trainer: BaseTrainer) -> None:
+        """The parts of real steps, with the data and workers of the experiment; and what the largest asks for."""
+        from audiozen.trainer.step_parts import measure_steps
+
+        subject = "where a step goes"
+        if "training_step" not in self.seconds:
+            self.findings.ok(subject, "not measured, as training_step failed")
+            return
+        measured = None
+        with self.findings.attempt("train_dataset"):
+            dataloader = self.experiment.train_dataloader()
+            measured = measure_steps(trainer, dataloader, max_seconds=MAX_SECONDS)
+        if measured is None:
+            return
+        if not measured.num_steps:
+            self.findings.ok(subject, "not measured, as an epoch has too few steps")
+            return
+        self.seconds["step"] = seconds_of_step(measured)
+        self.findings.ok(subject, where_a_step_goes(measured, trainer.device.type))
+        part = largest_part(measured)
+        text = (
+            try_workers(trainer, self.experiment.train_dataloader, measured, self.findings.explain)
+            if part in LOADING
+            else advice(part, trainer)
+        )
+        self.findings.ok("largest part", f"{part}: {text}")
 
     # ---- costs ---------------------------------------------------------------------------------
 
@@ -276,9 +330,8 @@ class Check:
         """An estimate: steps, loading and validation."""
         if train.num_batches is None:
             return "unknown, as the dataset does not know its length"
-        compute = self.seconds["training_step"] / trainer.config.gradient_accumulation_steps
-        workers = train.num_workers
-        per_batch = max(compute, train.seconds / workers) if workers else compute + train.seconds
+        batches_per_step = trainer.config.gradient_accumulation_steps
+        per_batch = self.seconds_per_step(train, batches_per_step) / batches_per_step
         text = f"about {duration(train.num_batches * per_batch)}"
         counts = [batch.num_batches for batch in valid]
         if "validation_step" in self.seconds and None not in counts:
@@ -286,6 +339,19 @@ class Check:
             scoring = self.seconds["validation_step"] * sum(filter(None, counts)) / len(counts)
             text += f", and {duration(loading + scoring)} per validation"
         return text
+
+    def seconds_per_step(self, train: Batch, num_batches: int) -> float:
+        """As measured; else an estimate from one step and the loading of one batch.
+
+        Args:
+            train: how long it takes to load.
+            num_batches: of a step.
+        """
+        if "step" in self.seconds:
+            return self.seconds["step"]
+        compute, loading = self.seconds["training_step"], train.seconds * num_batches
+        workers = train.num_workers
+        return max(compute, loading / workers) if workers else compute + loading
 
 
 def takes_waveform(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -361,18 +427,21 @@ def sound_files(thing: object, depth: int) -> Iterator[Path]:
         yield from sound_files(part, depth)
 
 
-def watch_gradients(modules: Mapping[str, nn.Module]) -> set[str]:
-    """Names of the trainable parameters; one that gets a gradient vanishes from the set."""
+@contextmanager
+def watch_gradients(modules: Mapping[str, nn.Module]) -> Iterator[set[str]]:
+    """Names of the trainable parameters; one that gets a gradient within the context vanishes from the set."""
     waiting = set()
-    for model, module in modules.items():
-        for key, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                name = f"{model}.{key}" if model else key
-                waiting.add(name)
-                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                    lambda _, name=name: waiting.discard(name)
-                )
-    return waiting
+    with ExitStack() as stack:
+        for model, module in modules.items():
+            for key, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    name = f"{model}.{key}" if model else key
+                    waiting.add(name)
+                    handle = parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                        lambda _, name=name: waiting.discard(name)
+                    )
+                    stack.callback(handle.remove)
+        yield waiting
 
 
 def watch_updates(trainer: BaseTrainer) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from audiozen.errors import RequestError
 
 if TYPE_CHECKING:
     from audiozen.experiment import Experiment
+    from audiozen.trainer.base_trainer import BaseTrainer
 
 
 def train(
@@ -33,6 +34,10 @@ def train(
             help="Resume also where model, optimizer, data or settings are not what they were.",
         ),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Write a trace of a few steps of the first epoch, as well."),
+    ] = False,
 ) -> None:
     """Train and validate."""
     experiment = read_experiment(config, overrides)
@@ -41,12 +46,25 @@ def train(
     trainer = experiment.build_trainer(resume=resume, allow_changes=allow_changes)
     train, validation = experiment.train_dataloader(), experiment.validation_dataloaders()
     experiment.warn_of_shared_ids(validation)
-    trainer.train(train, validation)
+    if profile:
+        train_with_profile(trainer, train, validation)
+    else:
+        trainer.train(train, validation)
     if trainer.is_main_process:
         experiment.write_complexity(trainer)
         own = trainer.folder.config  # as run, overrides included
         test = f"audiozen test {own}, then " if experiment.config.test_dataset else ""
         tell(f"look and listen: {test}audiozen report {experiment.exp_dir}")
+
+
+def train_with_profile(trainer: BaseTrainer, train: Any, validation: Any) -> None:
+    """Train, and say where the trace is."""
+    from audiozen.trainer.profiling import profiled
+
+    with profiled(trainer) as recording:
+        trainer.train(train, validation)
+    if recording is not None:
+        tell(recording.told())
 
 
 def check_start(experiment: Experiment, *, resume: bool) -> None:

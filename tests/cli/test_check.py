@@ -74,6 +74,59 @@ def test_good_recipe_has_no_problem_and_leaves_nothing_behind(
     assert after == before
 
 
+PARTS = r"(data|waiting|copy|forward|backward|optimizer|other) \d+ %"
+
+
+def test_parts_of_real_steps_and_the_largest_of_them_are_told(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert check(recipe) == 0
+    output = capsys.readouterr().out
+    [line] = re.findall(
+        rf"^ok       where a step goes  (({PARTS}[^;]*)+);.*$", output, re.MULTILINE
+    )
+    names = re.findall(PARTS, line[0])
+    assert {"data", "forward", "backward"} <= set(names)
+    assert sum(map(int, re.findall(r"(\d+) %", line[0]))) == pytest.approx(100, abs=len(names))
+    [largest] = re.findall(r"^ok       largest part       (\w+): .", output, re.MULTILINE)
+    assert largest == names[0]
+    [validation] = re.findall(r"^ok       validation         (.*)$", output, re.MULTILINE)
+    assert re.match(r"model [\d.]+ ms, metrics [\d.]+ ms in this process", validation)
+
+
+def test_workers_of_the_experiment_are_waited_for(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change(
+        recipe,
+        "data.py",
+        "noise = torch.randn(",
+        "__import__('time').sleep(0.05)\n        noise = torch.randn(",
+    )
+    assert check(recipe, "train_dataset.dataloader.num_workers=1") == 0
+    output = capsys.readouterr().out
+    assert re.search(r"where a step goes  waiting \d\d %", output)
+    assert "largest part       waiting: " in output
+
+
+def test_data_that_break_beyond_the_first_batches_are_a_problem(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change(
+        recipe,
+        "data.py",
+        "noise = torch.randn(",
+        "self.count = getattr(self, 'count', 0) + 1\n"
+        "        if self.count > 30: raise ValueError('broken')\n        noise = torch.randn(",
+    )
+    assert check(recipe) == 2
+    output = capsys.readouterr().out
+    [problem] = lines_about("problem", output)
+    assert "train_dataset" in problem
+    assert "broken" in problem
+    assert "largest part" not in output
+
+
 def test_multiply_accumulates_are_those_of_the_layers(
     recipe: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -208,7 +261,9 @@ def test_everything_that_can_be_looked_at_is(recipe: Path, capsys: pytest.Captur
     change(recipe, "trainer.py", "noisy, clean, _ = batch", "raise ValueError('first')")
     change(recipe, "trainer.py", "noisy, clean, names = batch", "raise ValueError('second')")
     assert check(recipe) == 2
-    problems = lines_about("problem", capsys.readouterr().out)
+    output = capsys.readouterr().out
+    assert "where a step goes  not measured, as training_step failed" in output
+    problems = lines_about("problem", output)
     assert [line.split()[1] for line in problems] == [
         "training_step",
         "validation_step",
@@ -269,7 +324,9 @@ def test_accumulation_and_workers_are_no_obstacle(
         "train_dataset.dataloader.num_workers=2",
     ]
     assert check(recipe, *settings) == 0
-    assert "time per epoch" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "time per epoch" in output
+    assert "where a step goes  " in output
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[model", b"model = 3", b"[[trainer]]"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -111,6 +112,32 @@ def test_all_problems_of_a_configuration_are_told(
     assert "[optimizer.args]" in message
     assert "[trainer.args] max_steps" in message
     assert not Path("exp").exists()
+
+
+def test_profile_is_written_and_told_and_changes_nothing(
+    recipe: Path, quick: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    run = [
+        "train",
+        str(recipe),
+        *quick,
+        "trainer.args.max_steps=8",
+        "train_dataset.args.num_signals=64",
+    ]
+    assert main([*run, "meta.exp_id=plain"]) == 0
+    assert not Path("exp/plain/profile").exists()
+    capsys.readouterr()
+    assert main([*run, "meta.exp_id=profiled", "--profile"]) == 0
+    trace = Path("exp/profiled/profile/trace.json")
+    assert f"profile: open {trace} in https://ui.perfetto.dev" in capsys.readouterr().err
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert {"step", "data", "forward", "backward", "optimizer"} <= {e["name"] for e in events}
+    assert trace.with_name("operators.txt").is_file()
+    weights = [
+        Path(f"exp/{name}/checkpoints/latest/model.safetensors").read_bytes()
+        for name in ("plain", "profiled")
+    ]
+    assert weights[0] == weights[1]
 
 
 def test_training_needs_data(recipe: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -139,6 +141,13 @@ def test_stack_is_of_bounded_length():
         return descend(levels - 1) if levels else stack_of(threading.get_ident())
 
     assert len(descend(100)) == report.MAX_FRAMES
+
+
+def test_call_that_is_between_two_lines_has_that_of_its_function(monkeypatch):
+    code = stack_of.__code__
+    frame = SimpleNamespace(f_code=code.replace(co_filename=__file__), f_lineno=None, f_back=None)
+    monkeypatch.setattr(sys, "_current_frames", lambda: {1: frame})
+    assert stack_of(1)[0].startswith(f"{__file__}:{code.co_firstlineno} in stack_of: ")
 
 
 def test_stack_of_no_thread_is_empty():
