@@ -20,7 +20,7 @@ print('modules:', *sorted(names))
 COMMAND_LINE = {"annotated_doc", "shellingham", "typer"}
 HELP = {"markdown_it", "mdurl", "pygments", "rich"}
 SETTINGS = {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
-CHECKPOINTS = {"safetensors"}
+CHECKPOINTS = {"safetensors", "xxhash"}
 
 TRAINS = """
 import torch

@@ -10,8 +10,13 @@ A checkpoint is a folder of safetensors and JSON files::
     ├── model.safetensors              the weights that were evaluated (model.NAME.safetensors for named models)
     ├── training_state.safetensors     what else a run needs to go on: tensors
     ├── training_state.json            and everything that is no tensor
-    ├── manifest.json                  sizes and SHA-256 of the files above, and of itself; written last
+    ├── manifest.json                  sizes and hashes of the files above, and of itself; written last
     └── validation.json                the outcome of its validation; added when that has ended
+
+Fields of the manifest: ``format`` of the folder, the number that :data:`FORMAT` was when it was written; ``epoch`` in
+which and ``step`` after which it was taken; ``time`` at which it was written (UTC); version of ``torch``; ``files`` by
+name, each with ``size``, ``xxh3_128`` and ``sha256`` (:mod:`audiozen.trainer.verified_files`); ``seal``, SHA-256 of all
+these.
 """
 
 from __future__ import annotations
@@ -19,18 +24,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import safetensors.torch
 import torch
 
 from audiozen import durable_files
 from audiozen.errors import CheckpointError, DamagedCheckpointError
 from audiozen.trainer.serialization import flatten, unflatten
-from audiozen.trainer.tensor_file import TensorFile
+from audiozen.trainer.tensor_file import TensorFile, tensors_in
+from audiozen.trainer.verified_files import VerifiedFiles, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audiozen.durable_files import Bytes
+    from audiozen.trainer.verified_files import Content
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +101,8 @@ class CheckpointStore:
         self.root = Path(root)
         self.max_num_checkpoints = max_num_checkpoints
         self._tensor_files: dict[str, TensorFile] = {}
+        self._verified = VerifiedFiles()
+        self._moments: dict[str, tuple[int, Moment]] = {}  # by name, each with its folder's inode
 
     # ---- what is there ----------------------------------------------------------------
 
@@ -113,8 +122,7 @@ class CheckpointStore:
                     moments.append(self.read_moment(path))
                 except CheckpointError as error:
                     damaged[path.name] = str(error)
-        moments.sort(key=lambda moment: (moment.step, moment.epoch, moment.name))
-        return moments, damaged
+        return sorted(moments, key=age), damaged
 
     def read_moment(self, path: Path) -> Moment:
         """When the checkpoint in a folder was taken.
@@ -158,11 +166,21 @@ class CheckpointStore:
         Raises:
             CheckpointError: it was written in another format, so that nothing can be said.
         """
+        problems = self._problems(path)
+        self._verified.let_go()
+        return problems
+
+    def _problems(self, path: Path) -> list[str]:
+        """As :meth:`verify`; a checkpoint without any stays mapped until it is loaded."""
         try:
             files = read_manifest(path)["files"]
         except DamagedCheckpointError as error:
             return [str(error)]
-        return [problem for name in files for problem in file_problems(path / name, files[name])]
+        return [
+            problem
+            for name, description in files.items()
+            for problem in self._verified.problems(path / name, description)
+        ]
 
     def newest_good(self) -> Path | None:
         """Folder of the newest checkpoint that is as it was written, for a run that goes on; None if there is none.
@@ -176,7 +194,7 @@ class CheckpointStore:
         moments, damaged = self._survey()
         for moment in reversed(moments):
             path = self.root / moment.name
-            problems = self.verify(path)
+            problems = self._problems(path)
             if not problems:
                 steps = [stated_step(self.root / name) for name in damaged]
                 for name, problem in damaged.items():
@@ -272,6 +290,8 @@ class CheckpointStore:
 
     def write(self, staged: StagedCheckpoint) -> Path:
         """Write a staged checkpoint; may be called in another thread. As :meth:`save` in everything else."""
+        self._verified.let_go()
+        self._moments.pop(staged.name, None)
         target = self.root / staged.name
         partial = self.root / f".{staged.name}.partial"
         try:
@@ -288,7 +308,7 @@ class CheckpointStore:
 
     def _write_folder(self, folder: Path, staged: StagedCheckpoint) -> None:
         durable_files.make_folders(self.root)
-        self.sweep()
+        self._sweep_root()
         durable_files.make_folder(folder)
         files = {**staged.tensors, f"{TRAINING_STATE}.json": (to_json(staged.document),)}
         for name, parts in files.items():
@@ -360,12 +380,19 @@ class CheckpointStore:
     def prune(self) -> None:
         """Remove the oldest checkpoints beyond ``max_num_checkpoints``, but never the best one.
 
+        What it costs does not grow with the number of checkpoints, but for the listing of their names: of each the
+        manifest is read once.
+
         Raises:
             CheckpointError: the disk refused.
         """
+        folders = self._folders()
+        if len(folders) <= self.max_num_checkpoints:
+            return
         best = (self.root / "best").resolve().name
-        for name in self.names()[: -self.max_num_checkpoints]:
+        for name in self._oldest_first(folders)[: -self.max_num_checkpoints]:
             if name != best:
+                self._moments.pop(name, None)
                 try:
                     durable_files.remove_folder(self.root / name)
                 except OSError as error:
@@ -373,41 +400,91 @@ class CheckpointStore:
                         f"{self.root / name} could not be removed: {error}"
                     ) from error
 
+    def _folders(self) -> dict[str, int]:
+        """Names of the folders that may be checkpoints, each with its inode; nothing is read but the list of them."""
+        if not self.root.is_dir():
+            return {}
+        with os.scandir(self.root) as entries:
+            return {
+                entry.name: entry.inode()
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            }
+
+    def _oldest_first(self, folders: Mapping[str, int]) -> list[str]:
+        """As :meth:`names`; of a checkpoint that was seen before, the manifest is not read again."""
+        known, self._moments = self._moments, {}
+        for name, inode in sorted(folders.items()):
+            before, moment = known.get(name, (None, None))
+            if moment is None or before != inode:
+                moment = self._moment_or_none(self.root / name)
+            if moment is not None:
+                self._moments[name] = inode, moment
+        moments = sorted((moment for _, moment in self._moments.values()), key=age)
+        return [moment.name for moment in moments]
+
+    def _moment_or_none(self, path: Path) -> Moment | None:
+        """When a checkpoint was taken; None for other folders, and (told) where its manifest is damaged."""
+        try:
+            return self.read_moment(path) if is_checkpoint(path) else None
+        except CheckpointError as error:
+            logger.warning("%s is left aside: %s", path, error)
+            return None
+
     def sweep(self) -> None:
-        """Remove what an interrupted save or removal left behind."""
-        for old in self.root.glob(".*.replaced"):
-            name = old.name.removeprefix(".").removesuffix(".replaced")
-            if not (self.root / name).exists():
-                durable_files.rename(old, self.root / name)
-        for kind in ("partial", "removed", "replaced"):
-            for leftover in self.root.glob(f".*.{kind}"):
-                durable_files.remove(leftover)
+        """Remove what an interrupted save or removal left behind, in the checkpoints as well."""
+        self._sweep_root()
         for path in self.root.glob("[!.]*"):
             if path.is_dir() and not path.is_symlink():
                 durable_files.sweep(path)
+
+    def _sweep_root(self) -> None:
+        """Remove what an interrupted save or removal left beside the checkpoints."""
+        hidden = sorted(self.root.glob(".*"))
+        for old in hidden:
+            name = old.name.removeprefix(".").removesuffix(".replaced")
+            if old.suffix == ".replaced" and not (self.root / name).exists():
+                durable_files.rename(old, self.root / name)
+        for leftover in hidden:
+            if leftover.suffix in (".partial", ".removed", ".replaced"):
+                durable_files.remove(leftover)
 
     # ---- reading ------------------------------------------------------------------------
 
     def load_models(self, path: Path) -> dict[str, dict[str, Tensor]]:
         """Weights by the model's name, on the CPU, after checking that they are as they were written.
 
+        The tensors lie in the mapped files, so that copying them into a model is all that is copied. They may be
+        changed, which does not change the files.
+
         Raises:
             CheckpointError: the folder is damaged; the text says what is wrong with which file.
         """
         files = [name for name in read_manifest(path)["files"] if name.startswith("model.")]
-        require_good(path, files)
-        return {model_name(file): safetensors.torch.load_file(path / file) for file in files}
+        contents = self._read(path, files)
+        return {model_name(file): tensors_in(contents[file]) for file in files}
 
     def load_training_state(self, path: Path) -> Any:
-        """What :meth:`save` was given as ``training_state``.
+        """What :meth:`save` was given as ``training_state``; tensors as in :meth:`load_models`.
 
         Raises:
             CheckpointError: the folder is damaged; the text says what is wrong with which file.
         """
-        files = [f"{TRAINING_STATE}.safetensors", f"{TRAINING_STATE}.json"]
-        require_good(path, files)
-        tensors = safetensors.torch.load_file(path / files[0])
-        return unflatten(read_json(path / files[1]), tensors)
+        tensors, document = f"{TRAINING_STATE}.safetensors", f"{TRAINING_STATE}.json"
+        contents = self._read(path, [tensors, document])
+        return unflatten(json.loads(contents[document][:]), tensors_in(contents[tensors]))
+
+    def _read(self, path: Path, names: Iterable[str]) -> dict[str, Content]:
+        """Contents of files by name, all of them verified before any is given."""
+        files, contents, problems = read_manifest(path)["files"], {}, []
+        for name in names:
+            try:
+                contents[name] = self._verified.read(path / name, files.get(name, {}))
+            except DamagedCheckpointError as error:
+                problems.append(str(error))
+        if problems:
+            raise DamagedCheckpointError(f"{path} is damaged: {'; '.join(problems)}")
+        return contents
 
     def load_validation(self, path: Path) -> dict[str, Any] | None:
         """The recorded outcome of a checkpoint's validation; None if there is none, or (told) a damaged one."""
@@ -423,6 +500,11 @@ class CheckpointStore:
             return None
         outcome: dict[str, Any] = unflatten(content["outcome"], {})
         return outcome
+
+
+def age(moment: Moment) -> tuple[int, int, str]:
+    """What checkpoints are sorted by, the oldest first."""
+    return moment.step, moment.epoch, moment.name
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -449,33 +531,6 @@ def read_manifest(path: Path) -> Any:
     return manifest
 
 
-def require_good(path: Path, names: Iterable[str]) -> None:
-    """Refuse files that are not as they were written.
-
-    Raises:
-        CheckpointError: what is wrong with which of them.
-    """
-    files = read_manifest(path)["files"]
-    problems = [p for name in names for p in file_problems(path / name, files.get(name, {}))]
-    if problems:
-        raise DamagedCheckpointError(f"{path} is damaged: {'; '.join(problems)}")
-
-
-def file_problems(path: Path, expected: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a file that should have a ``size`` and a ``sha256``; at most one sentence."""
-    try:
-        size = path.stat().st_size
-        if size != expected.get("size"):
-            return [f"{path.name} has {size} bytes instead of {expected.get('size')}"]
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return [f"{path.name} is missing"]
-    except OSError as error:
-        return [f"{path.name} cannot be read: {error}"]
-    return [] if found == expected["sha256"] else [f"the content of {path.name} has changed"]
-
-
 def make_room(folder: Path) -> None:
     """Remove a half-written folder from a disk that may be full."""
     try:
@@ -483,15 +538,6 @@ def make_room(folder: Path) -> None:
             durable_files.remove_folder(folder)
     except OSError as error:
         logger.warning("%s is left behind: %s", folder, error)
-
-
-def describe(parts: Iterable[Bytes]) -> dict[str, Any]:
-    """Size and hash of a file."""
-    digest, size = hashlib.sha256(), 0
-    for part in parts:
-        digest.update(part)
-        size += memoryview(part).nbytes
-    return {"size": size, "sha256": digest.hexdigest()}
 
 
 def weights_file(model: str) -> str:

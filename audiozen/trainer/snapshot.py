@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audiozen.errors import CheckpointError
+from audiozen.trainer.own_memory import with_own_memory
+from audiozen.trainer.weight_averaging import NoAveraging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+COPYING = (nn.Module, NoAveraging)
+"""Parts that copy a state into memory which they have; others keep its tensors."""
 
 
 class Stateful(Protocol):
@@ -110,11 +116,13 @@ def check_snapshot(snapshot: Mapping[str, Any], where: object) -> None:
 def load_into(part: Stateful, state: Any, where: object) -> None:
     """``part.load_state_dict(state)``, with an error that says where it went wrong.
 
+    What the part has afterwards is memory of its own, not that of the file from which the state came.
+
     Raises:
         CheckpointError: the state does not fit.
     """
     try:
-        part.load_state_dict(state)
+        part.load_state_dict(state if isinstance(part, COPYING) else with_own_memory(state))
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{where} does not fit: {error}") from error
 

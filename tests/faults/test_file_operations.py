@@ -50,6 +50,7 @@ class Watched(Unflushed):
     def hear(self, event: str, args: tuple[Any, ...]) -> None:
         """An audit hook."""
         writes = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        writes = writes and args[0] != os.devnull  # files that are read ahead are sent there
         if not self.inside and (writes or event in CHANGES_OF_THE_DISK):
             self.past.append(f"{event} {args}")
 

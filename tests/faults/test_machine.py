@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from audiozen.data import slots
 from audiozen.trainer.checkpoint import CheckpointStore, read_sealed, sealed
 from tests.faults.kills import warm_up
 from tests.faults.small_run import (
@@ -442,12 +443,13 @@ def worker_killed() -> None:
 
 
 def shared_memory_full() -> None:
-    """Processes that load data find no shared memory: exit code 1, the reason, and resumed exactly."""
+    """Processes with batches too large for a slot find no shared memory: exit code 1, the reason, resumed exactly."""
     with tempfile.TemporaryDirectory() as folder:
         exp_dir, memory = Path(folder) / "run", Path("/dev/shm")
 
         def mount_and_train() -> None:
             mount_memory(memory, "1m")
+            slots.SLOT_SIZE = slots.ALIGNMENT
             steps = range(
                 STEPS_PER_EPOCH + 1, LAST_STEP + 1
             )  # each, as every batch gives some back

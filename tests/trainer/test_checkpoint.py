@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -9,7 +11,10 @@ import torch
 
 from audiozen import durable_files
 from audiozen.errors import CheckpointError
+from audiozen.trainer import verified_files
 from audiozen.trainer.checkpoint import CheckpointStore, read_sealed, sealed
+from audiozen.trainer.snapshot import load_snapshot, take_snapshot
+from audiozen.trainer.verified_files import digest_of
 
 
 def weights(value: float = 1.0) -> dict[str, dict[str, torch.Tensor]]:
@@ -95,8 +100,124 @@ def test_path_to_a_checkpoint_elsewhere_is_found(store, tmp_path):
     assert store.find(elsewhere) == elsewhere
 
 
+FILES = ("model.safetensors", "training_state.safetensors", "training_state.json")
+
+
+def without_xxh3(path: Path) -> None:
+    """Make a checkpoint one of an earlier version, whose manifests had SHA-256 alone."""
+    manifest = read_sealed(path / "manifest.json")
+    for description in manifest["files"].values():
+        del description["xxh3_128"]
+    (path / "manifest.json").write_bytes(sealed(manifest))
+
+
+def test_manifest_describes_each_file_by_size_and_two_hashes(store):
+    save(store, "one", 1)
+    files = read_sealed(store.root / "one" / "manifest.json")["files"]
+    assert set(files) == set(FILES)
+    for name, description in files.items():
+        assert list(description) == ["size", "xxh3_128", "sha256"]
+        assert description["size"] == (store.root / "one" / name).stat().st_size
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_checkpoint_of_an_earlier_version_is_verified_by_sha256(store, name):
+    save(store, "one", 1, training_state={"a": torch.ones(4)})
+    without_xxh3(store.root / "one")
+    models, state = load(store, store.newest_good())
+    assert models[""]["layer.weight"].tolist() == [[1] * 3] * 2
+    assert state["a"].tolist() == [1] * 4
+    file = store.root / "one" / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"the content of {name} has changed"):
+        load(store, store.root / "one")
+
+
+@pytest.mark.parametrize("has_xxh3", [True, False])
+def test_each_file_is_hashed_once_on_the_way_into_a_run(store, monkeypatch, has_xxh3):
+    save(store, "one", 1)
+    if not has_xxh3:
+        without_xxh3(store.root / "one")
+    hashed = []
+
+    def noted(file, content, digest):
+        hashed.append((Path(file.name).name, digest.name.lower()))
+        return digest_of(file, content, digest)
+
+    monkeypatch.setattr(verified_files, "digest_of", noted)
+    monkeypatch.setattr(verified_files, "SETTLED", -1.0)
+    path = store.newest_good()
+    load(store, path)
+    assert store.verify(path) == []
+    kind = "xxh3_128" if has_xxh3 else "sha256"
+    assert sorted(hashed) == sorted((name, kind) for name in FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_damage_after_the_newest_good_one_was_found_is_found(store, monkeypatch, name, damage):
+    monkeypatch.setattr(verified_files, "SETTLED", -1.0)
+    save(store, "one", 1, training_state={"a": torch.ones(4)})
+    path = store.newest_good()
+    file = path / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content if damage == "flip" else content[:-1])
+    with pytest.raises(CheckpointError, match=rf"one is damaged: .*{name}"):
+        load(store, path)
+
+
+def test_run_that_goes_on_keeps_nothing_of_the_files(store):
+    layer = torch.nn.Linear(300, 300)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(300)).sum().backward()
+    optimizer.step()
+    parts = {"optimizer": optimizer}
+    store.save("one", epoch=1, step=1, models={}, training_state=take_snapshot(parts))
+    snapshot = store.load_training_state(store.newest_good())
+    again = torch.optim.Adam(layer.parameters())
+    load_snapshot({"optimizer": again}, snapshot, "here")
+    del snapshot
+    gc.collect()
+    assert str(store.root) not in Path("/proc/self/maps").read_text()
+    moments = [state.state_dict()["state"][0]["exp_avg"] for state in (optimizer, again)]
+    assert torch.equal(*moments)
+    assert moments[1].any()
+
+
+def test_loaded_weights_take_no_memory_beside_the_files(store):
+    tensor = torch.ones(16 << 20)
+    store.save("one", epoch=1, step=1, models={"": {"w": tensor}})
+    store = CheckpointStore(store.root)  # without the buffers of saving
+    gc.collect()
+    before = anonymous_memory()
+    weights = store.load_models(store.newest_good())
+    tensor.zero_().copy_(weights[""]["w"])
+    assert anonymous_memory() - before < tensor.nbytes / 4
+    assert tensor.all()
+
+
+def anonymous_memory() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def test_verified_checkpoints_that_are_pruned_give_their_place_on_the_disk_back(store):
+    for step, name in enumerate(["one", "two", "three"], start=1):
+        save(store, name, step)
+    store.newest_good()
+    store.verify(store.root / "one")
+    assert str(store.root) not in Path("/proc/self/maps").read_text()
+    store.newest_good()
+    assert str(store.root / "three") in Path("/proc/self/maps").read_text()
+    save(store, "four", 4)
+    assert str(store.root) not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-@pytest.mark.parametrize("name", ["model.safetensors", "training_state.safetensors"])
+@pytest.mark.parametrize("name", FILES)
 def test_damage_is_found_and_named(store, damage, name):
     save(store, "one", 1, training_state={"a": torch.ones(4)})
     file = store.root / "one" / name

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiozen.durable_files import BLOCK_SIZE
 from audiozen.errors import CheckpointError
-from audiozen.trainer.tensor_file import DTYPES, TensorFile
+from audiozen.trainer.tensor_file import CACHE_LINE, DTYPES, TensorFile, tensors_in
 
 
 def content(file: TensorFile) -> bytes:
@@ -37,6 +38,39 @@ def test_any_tensors_are_read_by_the_library_as_they_were(kinds):
     found = loaded(file)
     assert set(found) == set(tensors)
     assert all(same(found[name], tensors[name]) for name in tensors)
+    for written in (content(file), safetensors.torch.save(tensors, {"by": "the library"})):
+        read = tensors_in(bytearray(written))
+        assert set(read) == set(tensors)
+        assert all(same(read[name], tensors[name]) for name in tensors)
+
+
+def test_what_is_read_are_views_of_the_content():
+    file = TensorFile()
+    file.copy({"a": torch.zeros(3), "b": torch.ones(2)})
+    whole = bytearray(content(file))
+    tensors_in(whole)["b"].fill_(7)
+    assert tensors_in(whole)["b"].tolist() == [7, 7]
+    assert tensors_in(whole)["a"].tolist() == [0, 0, 0]
+
+
+def test_tensors_that_others_have_not_aligned_are_read():
+    header = (
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+        b'"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}'
+    )
+    data = b"\x05" + torch.tensor([2.5]).numpy().tobytes()
+    found = tensors_in(bytearray(len(header).to_bytes(8, "little") + header + data))
+    assert {name: value.tolist() for name, value in found.items()} == {"a": [5], "b": [2.5]}
+
+
+def test_file_is_written_in_whole_blocks_and_its_tensors_begin_at_a_cache_line():
+    file = TensorFile()
+    for length in (0, 1, 1000, BLOCK_SIZE):
+        file.copy({"a": torch.arange(length)})
+        header, first, rest = file.parts()
+        assert len(header) % CACHE_LINE == 0
+        assert (len(header) + len(first)) % BLOCK_SIZE == 0 or not rest
+        assert loaded(file)["a"].tolist() == list(range(length))
 
 
 def test_views_and_tied_tensors_are_written_in_full():
