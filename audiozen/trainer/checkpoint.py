@@ -25,6 +25,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -509,7 +510,7 @@ def age(moment: Moment) -> tuple[int, int, str]:
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is one of a checkpoint, complete or not; others may be there as well."""
-    if path.is_symlink() or not path.is_dir() or DAMAGED in path.suffixes[-1:]:
+    if path.is_symlink() or not path.is_dir() or re.fullmatch(rf"{DAMAGED}\d*", path.suffix):
         return False
     names = {MANIFEST, f"{TRAINING_STATE}.json", f"{TRAINING_STATE}.safetensors"}
     there = {file.name for file in path.iterdir()}

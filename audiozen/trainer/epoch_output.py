@@ -179,9 +179,9 @@ class EpochOutput:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with saved entries."""
         layouts = [None if names is None else tuple(names) for names in state["layouts"]]
-        values, entries = state["values"].tolist(), state["entries"].tolist()
         self.clear()
-        self._values, self._entries = array("d", values), array("i", entries)
+        self._values.frombytes(state["values"].numpy().tobytes())
+        self._entries.frombytes(state["entries"].numpy().tobytes())
         self._layouts = {layout: number for number, layout in enumerate(layouts)}
         self._num_merged_values = len(self._values)
 

@@ -366,3 +366,16 @@ def test_outcome_of_a_validation_is_added(store):
     assert outcome["best"] == 3
     assert outcome["score"] != outcome["score"]
     assert store.verify(path) == []
+
+
+def test_checkpoint_that_is_damaged_again_and_again_is_kept_aside_each_time(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save("one", epoch=1, step=1, models={"": {"weight": torch.zeros(4)}})
+    for _ in range(3):
+        store.save("two", epoch=2, step=2, models={"": {"weight": torch.ones(4)}})
+        file = tmp_path / "two" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        assert store.newest_good() == tmp_path / "one"
+        assert store.names() == ["one"]
+    aside = {path.name for path in tmp_path.iterdir() if path.name.startswith("two")}
+    assert aside == {"two.damaged", "two.damaged2", "two.damaged3"}
