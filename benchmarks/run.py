@@ -51,26 +51,26 @@ class Arguments(NamedTuple):
 
 
 ARGUMENTS = {
-    "batches_from_workers": Arguments("--rounds 7", "--rounds 2 --batches 20 --steps 10"),
+    "batches_from_workers": Arguments("--rounds 5", "--rounds 2 --batches 20 --steps 10"),
     "calls_per_step": Arguments(quick="--steps 20"),
-    "long_run": Arguments(
-        "--steps 100000; --steps 100000 --single-epoch", "--steps 4000 --saves 25 --validations 10"
-    ),
-    "metrics_beside_the_model": Arguments("--rounds 3", "--rounds 1 --utterances 8"),
-    "growth": Arguments(quick="--quick"),
-    "loading_checkpoints": Arguments(quick="--megabytes 50 --rounds 2"),
-    "mixing_on_the_batch": Arguments(quick="--rounds 1"),
-    "reading_sound": Arguments(quick="--rounds 3"),
-    "metric_speed": Arguments("--rounds 9", "--rounds 1 --dnsmos-rounds 1"),
     "first_step": Arguments("--rounds 5", "--rounds 1"),
-    "saving_stall": Arguments(quick="--megabytes 50 --saves 3"),
-    "several_processes": Arguments(
-        "--rounds 30", "--size tiny --rounds 4 --steps 10 --evaluations 2"
+    "growth": Arguments("--rounds 3", "--quick"),
+    "loading_checkpoints": Arguments("--rounds 5", "--megabytes 50 --rounds 2"),
+    "long_run": Arguments(
+        "--steps 20000; --steps 20000 --single-epoch", "--steps 4000 --saves 25 --validations 10"
     ),
-    "size_of_data": Arguments("--rounds 9", "--entries 20000 --rounds 3 --reads 4000"),
-    "start": Arguments("--rounds 4", "--rounds 1 --kind bare --names raw audiozen"),
+    "metric_speed": Arguments("--rounds 9", "--rounds 1 --dnsmos-rounds 1"),
+    "metrics_beside_the_model": Arguments("--rounds 1", "--rounds 1 --utterances 8"),
+    "mixing_on_the_batch": Arguments("--rounds 15", "--rounds 1"),
+    "reading_sound": Arguments("--rounds 11", "--rounds 3"),
+    "saving_stall": Arguments("--saves 6 --channels 16", "--megabytes 50 --saves 3"),
+    "several_processes": Arguments(
+        "--rounds 12 --evaluations 5", "--size tiny --rounds 4 --steps 10 --evaluations 2"
+    ),
+    "size_of_data": Arguments("--rounds 5", "--entries 20000 --rounds 3 --reads 4000"),
+    "start": Arguments("--rounds 2", "--rounds 1 --kind bare --names raw audiozen"),
     "time_per_step": Arguments(
-        "--size tiny --rounds 20; --size gru --rounds 12; --size tiny --rounds 12 --processes 2",
+        "--size tiny --rounds 8; --size gru --rounds 6; --size tiny --rounds 5 --processes 2",
         "--size tiny --kind bare --rounds 3",
     ),
 }

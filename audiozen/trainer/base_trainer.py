@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from audiozen.data.seeded_batches import DealtBatch
-    from audiozen.tracking.console import SilentConsole
+    from audiozen.tracking.console import Progress, SilentConsole
     from audiozen.tracking.tracker import Tracker
 
 T = TypeVar("T")
@@ -374,11 +374,9 @@ class BaseTrainer:
 
     def updates(self, loader: TrainingLoader) -> Iterator[Sequence[DealtBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
-        state, group_size = self.state, self.config.gradient_accumulation_steps
-        self._stride, self._is_over, end = loader.stride, False, loader.end_from(state.position)
-        groups = group_micro_batches(loader, state.epoch, state.position, group_size)
-        if loader.inexact is not None and self.world_size > 1:
-            groups = self._equally_many(groups)
+        state, end = self.state, loader.end_from(self.state.position)
+        self._stride, self._is_over = loader.stride, False
+        groups = self._groups(loader)
         group = next(groups, None)
         if group is None and state.position == 0:
             raise TrainingError(
@@ -387,12 +385,7 @@ class BaseTrainer:
             )
         # Where drop_last leaves no batch for the processes that there are now, the epoch is over.
         state.epoch_is_finished = group is None
-        first = count_steps(state.position, loader, group_size)
-        total = None
-        if loader.num_positions is not None:
-            whole = count_steps(loader.num_positions, loader, group_size)
-            total = int(min(whole, first + self.end.num_steps_left(state)))
-        with self.console.progress(f"epoch {state.epoch}", total, initial=first) as progress:
+        with self._progress_of_epoch(loader) as progress:
             while group is not None:
                 num_samples = sum(map(SAMPLES, group))
                 if end is not None:  # then no batch is loaded before its turn
@@ -401,21 +394,28 @@ class BaseTrainer:
                     following = next(groups, None)
                     self.is_last_step_of_epoch = following is None
                 if self.guard.is_judging:
-                    self.guard.start_step(
-                        partial(
-                            describe_step,
-                            loader,
-                            state.epoch,
-                            state.step + 1,
-                            state.position,
-                            num_samples,
-                        )
-                    )
+                    where = state.epoch, state.step + 1, state.position
+                    self.guard.start_step(partial(describe_step, loader, *where, num_samples))
                 yield group
                 progress.advance(1, self.latest_losses)
                 if self.is_last_step_of_epoch or self._is_over:
                     return
                 group = next(groups) if end is not None else following
+
+    def _groups(self, loader: TrainingLoader) -> Iterator[Sequence[DealtBatch]]:
+        state, group_size = self.state, self.config.gradient_accumulation_steps
+        groups = group_micro_batches(loader, state.epoch, state.position, group_size)
+        if loader.inexact is not None and self.world_size > 1:
+            return self._equally_many(groups)
+        return groups
+
+    def _progress_of_epoch(self, loader: TrainingLoader) -> Progress:
+        state, group_size = self.state, self.config.gradient_accumulation_steps
+        first, total = count_steps(state.position, loader, group_size), None
+        if loader.num_positions is not None:
+            whole = count_steps(loader.num_positions, loader, group_size)
+            total = int(min(whole, first + self.end.num_steps_left(state)))
+        return self.console.progress(f"epoch {state.epoch}", total, initial=first)
 
     def _equally_many(
         self, groups: Iterator[Sequence[DealtBatch]]

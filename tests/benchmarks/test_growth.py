@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -11,11 +13,14 @@ from benchmarks.growth import Computed, Counted, Folder, Row, Steps
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
+def process_as_it_was():
+    """A benchmark has a process of its own, and sets its threads and what is logged."""
+    logger = logging.getLogger("audiozen")
+    before, level = torch.get_num_threads(), logger.level
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -1069,3 +1069,17 @@ def test_nothing_is_read_to_the_host_in_a_step(tmp_path, cls, expected, settings
     quiet = {step: found for step, found in found_by_step.items() if step not in (10, 20)}
     assert set(itertools.chain(*quiet.values())) == expected
     assert found_by_step[10]  # the step that is logged
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_micro_batches_are_numbered_through_the_epoch_also_after_a_resume(tmp_path, accumulation):
+    class Numbering(Regression):
+        def training_step(self, batch, batch_idx):
+            numbers.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+    settings = {"gradient_accumulation_steps": accumulation}
+    numbers = []
+    build(tmp_path, Numbering, max_steps=2, **settings).train(loader())
+    build(tmp_path, Numbering, max_epochs=2, resume=True, **settings).train(loader())
+    assert numbers == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
