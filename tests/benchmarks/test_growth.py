@@ -7,7 +7,6 @@ import logging
 import pytest
 import torch
 
-from audiozen.trainer.checkpoint import CheckpointStore
 from benchmarks import growth
 from benchmarks.growth import Computed, Counted, Folder, Row, Steps
 
@@ -51,30 +50,6 @@ def operations(tmp_path_factory) -> list[dict[str, int]]:
 def test_save_among_many_checkpoints_touches_as_many_files_as_among_one(operations, name):
     few, many = operations
     assert many[name] == few[name] > 0
-
-
-@pytest.mark.parametrize("is_same_store", [True, False])
-def test_checkpoints_that_were_replaced_are_pruned_by_their_new_manifests(
-    tmp_path, monkeypatch, is_same_store
-):
-    store, other = (CheckpointStore(tmp_path, max_num_checkpoints=2) for _ in range(2))
-    if is_same_store:  # then it knows, also on a disk that gives inodes again
-        folders = CheckpointStore._folders
-        monkeypatch.setattr(
-            CheckpointStore, "_folders", lambda self: dict.fromkeys(folders(self), 0)
-        )
-
-    def save(by: CheckpointStore, name: str, step: int) -> None:
-        by.save(name, epoch=1, step=step, models={"": {"weight": torch.zeros(4)}})
-
-    for step, name in enumerate(["a", "b", "c"], start=1):
-        save(store, name, step)
-    store.prune()
-    assert store.names() == ["b", "c"]
-    save(store if is_same_store else other, "b", 10)
-    save(store, "d", 4)
-    store.prune()
-    assert store.names() == ["d", "b"]
 
 
 def test_newest_good_checkpoint_is_found_by_reading_each_manifest_once(operations):

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import random
 import resource
-import time
+import threading
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -324,23 +324,27 @@ def test_descriptors_and_mappings_stay_as_they_are_over_a_thousand_batches():
     before = num_descriptors(), num_mappings()
     for number, _ in enumerate(batches, 1):
         if number % 100 == 0:
-            assert num_descriptors() <= before[0]
+            assert num_descriptors() == before[0]
             assert abs(num_mappings() - before[1]) <= 2  # Python's own memory
     assert number == 980
 
 
 def test_many_loaders_leave_no_descriptor_and_no_mapping():
     list(loader().batches(0))
-    gc.collect()
-    before = num_descriptors()
+    await_closed_queues()
+    before = num_descriptors(), memories()
     for epoch in range(5):
         list(loader().batches(epoch))
-        gc.collect()
-    deadline = time.monotonic() + 20  # a queue closes its pipe in a thread of its own
-    while num_descriptors() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert num_descriptors() <= before
-    assert memories() == []
+    await_closed_queues()
+    assert (num_descriptors(), memories()) == before
+
+
+def await_closed_queues() -> None:
+    """A queue that nobody has any more closes its pipe in a thread of its own."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(timeout=20)
 
 
 @pytest.mark.parametrize("length", [1000, 100_000])

@@ -379,3 +379,27 @@ def test_checkpoint_that_is_damaged_again_and_again_is_kept_aside_each_time(tmp_
         assert store.names() == ["one"]
     aside = {path.name for path in tmp_path.iterdir() if path.name.startswith("two")}
     assert aside == {"two.damaged", "two.damaged2", "two.damaged3"}
+
+
+@pytest.mark.parametrize("is_same_store", [True, False])
+def test_checkpoints_that_were_replaced_are_pruned_by_their_new_manifests(
+    tmp_path, monkeypatch, is_same_store
+):
+    store, other = (CheckpointStore(tmp_path, max_num_checkpoints=2) for _ in range(2))
+    if is_same_store:  # then it knows, also on a disk that gives inodes again
+        folders = CheckpointStore._folders
+        monkeypatch.setattr(
+            CheckpointStore, "_folders", lambda self: dict.fromkeys(folders(self), 0)
+        )
+
+    def save(by: CheckpointStore, name: str, step: int) -> None:
+        by.save(name, epoch=1, step=step, models={"": {"weight": torch.zeros(4)}})
+
+    for step, name in enumerate(["a", "b", "c"], start=1):
+        save(store, name, step)
+    store.prune()
+    assert store.names() == ["b", "c"]
+    save(store if is_same_store else other, "b", 10)
+    save(store, "d", 4)
+    store.prune()
+    assert store.names() == ["d", "b"]
