@@ -8,6 +8,9 @@ meanwhile. Before or after each turn of a framework the plain loop has one, and 
 both have the same machine, whatever else it does. Medians and quartiles. Besides, the ratio of the time that all
 threads of the process have had of a core, which depends less on what else the machine does.
 
+``unseeded`` is AudioZEN that does not seed the generators of Python, NumPy and PyTorch for each sample and each step:
+what is between the two is what exact resuming costs where samples are loaded in the training process.
+
 Bare is without progress, trackers and checkpoints, against a bare plain loop. Logged is with all that a framework has
 on by default, on a terminal, against a plain loop with a bar of tqdm that shows the ``.item()`` of every loss.
 
@@ -28,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from peers import MODULES
+from peers import ABLATIONS, MODULES
 from peers.missing import missing
 from peers.turns import Plan, Turn, Worker, WorkerError
 from peers.work import SIZES, TOLERANCE, Result
@@ -170,7 +173,7 @@ class Contest:
 
 def parse() -> argparse.Namespace:
     """What is asked for."""
-    peers = [name for name in MODULES if name != "raw"]
+    peers = [name for name in [*MODULES, *ABLATIONS] if name != "raw"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--size", nargs="+", choices=SIZES, default=list(SIZES), help="of the model"

@@ -42,8 +42,9 @@ class EventFile:
         flush(path.parent)
 
     def write(self, *summaries: bytes, step: int) -> None:
-        """Add summaries that the functions below have made, all of ``step``."""
-        self._add([_varint(2, step) + _block(5, summary) for summary in summaries])
+        """Add summaries that the functions below have made, all of ``step``, in one event."""
+        # Messages of one kind behind one another are the message that has the parts of all of them.
+        self._add([_varint(2, step) + _block(5, b"".join(summaries))])
 
     def start_session(self, step: int) -> None:
         """Have readers drop everything from ``step`` on."""

@@ -211,15 +211,15 @@ def _copy(scalar: Tensor | float) -> Tensor | float:
 def fetch(scalars: list[float | Tensor]) -> list[float]:
     """Numbers and one-element tensors as Python floats, with one transfer per device and dtype."""
     values: list[float] = [0.0] * len(scalars)
-    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    groups: dict[tuple[torch.device, torch.dtype], dict[int, Tensor]] = {}
     for index, scalar in enumerate(scalars):
         if isinstance(scalar, Tensor):
-            groups.setdefault((scalar.device, scalar.dtype), []).append(index)
+            number = scalar.reshape(()) if scalar.ndim else scalar
+            groups.setdefault((scalar.device, scalar.dtype), {})[index] = number
         else:
             values[index] = float(scalar)
-    for indices in groups.values():
-        block = torch.stack([scalars[index].reshape(()) for index in indices])  # type: ignore[union-attr]
-        for index, value in zip(indices, block.tolist()):
+    for numbers in groups.values():
+        for index, value in zip(numbers, torch.stack(list(numbers.values())).tolist()):
             values[index] = float(value)
     return values
 
@@ -282,6 +282,9 @@ class PendingMeans:
         self, group: Group, scalars: Mapping[str, float], weight: float, *, flag: bool
     ) -> None:
         self._group, self._scalars, self._weight = group, dict(scalars), weight
+        self._flag = flag
+        if group.world_size == 1:
+            return
         fits = len(scalars) <= MAX_SCALARS
         checksum = float(zlib.crc32(repr(list(scalars)).encode()) % CHECKSUMS)
         header = [flag, not fits, checksum, checksum**2, weight]
@@ -294,7 +297,7 @@ class PendingMeans:
     def result(self) -> tuple[dict[str, float], bool]:
         """The means, and whether any process asked for attention."""
         if self._group.world_size == 1:
-            return self._scalars, bool(self._finish()[0])
+            return self._scalars, self._flag
         flags, too_many, checksums, squares, weight, *sums = self._finish().tolist()
         # Equal numbers, and no others, have the square of their sum as the sum of their squares times their count.
         if too_many or checksums**2 != squares * self._group.world_size:

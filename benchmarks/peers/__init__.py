@@ -20,9 +20,11 @@ MODULES = {
     "lightning": "peers.with_lightning",
     "transformers": "peers.with_transformers",
 }
+ABLATIONS = {"unseeded": "peers.ours_unseeded"}
+"""AudioZEN without a part of what it does: what that part costs."""
 
 
 def adapter(name: str) -> Callable[[Work], Result]:
-    """The function that trains with a framework, which is imported only now."""
-    train: Callable[[Work], Result] = import_module(MODULES[name]).train
+    """The function that trains with a framework or an ablation, which is imported only now."""
+    train: Callable[[Work], Result] = import_module((MODULES | ABLATIONS)[name]).train
     return train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-PACKAGES = {"fabric": "lightning"}
+PACKAGES = {"fabric": "lightning", "unseeded": "audiozen"}
 """Where a framework is not called as its package."""
 
 
