@@ -122,9 +122,32 @@ class STFT(nn.Module):
                 f"(..., freq, frames) with {expected[0]} bins and, for this length and hop "
                 f"{self.hop_length}, {expected[1]} frames"
             )
-        frames = spec.reshape(-1, *spec.shape[-2:])
-        signals = torch.istft(frames, **self._grid(frames.real), length=length)
+        # Not torch.istft, which reads from the device whether the windows overlap, each time it is called.
+        frames = torch.fft.irfft(spec.reshape(-1, *spec.shape[-2:]).mT, self.n_fft)
+        window = self._padded_window(frames)
+        weights = window.square().expand(1, frames.shape[1], self.n_fft)
+        sums = self._overlap_add(frames * window, length)
+        signals = sums / self._overlap_add(weights, length)
         return signals.reshape(*spec.shape[:-2], length)
+
+    def _padded_window(self, like: Tensor) -> Tensor:
+        """The window in the middle of ``n_fft`` samples."""
+        before = (self.n_fft - self.win_length) // 2
+        after = self.n_fft - self.win_length - before
+        return nn.functional.pad(self.window.to(like), (before, after))
+
+    def _overlap_add(self, frames: Tensor, length: int) -> Tensor:
+        """Sum of frames, shape ``(batch, frames, n_fft)``, where each belongs: ``(batch, length)``."""
+        batch, num_frames, _ = frames.shape
+        num_hops = -(-self.n_fft // self.hop_length)
+        padding = num_hops * self.hop_length - self.n_fft
+        padded = nn.functional.pad(frames, (0, padding))
+        hops = padded.reshape(batch, num_frames, num_hops, self.hop_length)
+        sums = frames.new_zeros(batch, num_frames + num_hops - 1, self.hop_length)
+        for number in range(num_hops):
+            sums[:, number : number + num_frames] += hops[:, :, number]
+        start = self.n_fft // 2  # where the first frame is centred
+        return sums.flatten(1)[:, start : start + length]
 
     def _grid(self, like: Tensor) -> dict[str, Any]:
         return {

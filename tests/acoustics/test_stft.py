@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from audiozen.acoustics import STFT, istft, stft
 from audiozen.errors import RequestError, ShapeError
@@ -98,6 +99,38 @@ def test_inverse_is_the_least_squares_solution():
         other = (transform(best + 1e-3 * direction) - target).abs().square()
         other[1:-1] *= 2
         assert other.sum() > distance.sum()
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length", "win_length"), [(512, 256, 512), (64, 16, 47), (60, 7, 60)]
+)
+@pytest.mark.parametrize("window", ["hann", "sqrt_hann", "hamming"])
+def test_inverse_of_any_spectrum_is_that_of_pytorch(n_fft, hop_length, win_length, window):
+    transform, length = STFT(n_fft, hop_length, win_length, window).double(), 20 * hop_length
+    real, imag = white_noise(2, 3, n_fft // 2 + 1, 21, dtype=torch.float64)
+    spec = torch.complex(real, imag)
+    expected = torch.istft(spec, n_fft, hop_length, win_length, transform.window, length=length)
+    torch.testing.assert_close(transform.inverse(spec, length), expected)
+
+
+class Operators(TorchDispatchMode):
+    """Names of what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.append(operator.name())
+        return operator(*args, **(kwargs or {}))
+
+
+def test_no_number_is_read_from_the_device_on_the_way_there_and_back():
+    transform, waveform = STFT(64, 16), white_noise(2, 100)
+    with Operators() as operators:
+        transform.inverse(transform(waveform), length=100)
+    assert "aten::_fft_c2r" in operators.names
+    assert not {"aten::equal", "aten::_local_scalar_dense"} & set(operators.names)
 
 
 def test_functions_equal_the_module():
