@@ -27,9 +27,6 @@ _REJECTION_DB = 60.0
 # Samples of the output that one matrix product makes of each window: fewer make it slow, of more weights many are zero.
 _LEAST_COLUMNS, _MOST_COLUMNS = 40, 128
 
-# Windows at a time, which then stay in the cache of a core, however long the signal is.
-_BLOCK = 128
-
 
 def resample(signal: Samples, sample_rate: int, new_sample_rate: int) -> Samples:
     """The signal at another rate.
@@ -47,14 +44,14 @@ def resample(signal: Samples, sample_rate: int, new_sample_rate: int) -> Samples
     if up == down:
         return signal
     period, parts = _bank(up, down)
+    hop_length, reach = period * down, _reach(up, down)
     size = -(-len(signal) * up // down)
     num_periods = -(-size // (period * up))
-    before, after = _reach(up, down), period * down + 2 * _reach(up, down) + 1
-    padded = np.zeros(before + num_periods * period * down + after)
-    padded[before : before + len(signal)] = signal
+    padded = np.zeros(num_periods * hop_length + 2 * reach + 1)
+    padded[reach : reach + len(signal)] = signal
     output = np.empty((num_periods, period * up))
     for part in parts:
-        _apply(part, padded, period * down, output)
+        _apply(part, padded, hop_length, output)
     return output.reshape(-1)[:size]
 
 
@@ -70,12 +67,15 @@ class _Part(NamedTuple):
 
 
 def _apply(part: _Part, padded: Samples, hop_length: int, output: Samples) -> None:
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(part.weights))
-    windows = windows[part.start :: hop_length][: len(output)]
-    for start in range(0, len(output), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        # Copied, as BLAS takes no rows that overlap.
-        np.matmul(windows[block].copy(), part.weights, out=output[block, part.columns])
+    size = padded.itemsize
+    shape, strides = (len(output), len(part.weights)), (hop_length * size, size)
+    # As ``sliding_window_view``, which takes many times as long to set up.
+    windows = np.ndarray(shape, padded.dtype, padded, part.start * size, strides)
+    # BLAS takes no rows that overlap: every so many do not, and need no copy.
+    step = -(-len(part.weights) // hop_length)
+    for first in range(step):
+        rows = slice(first, None, step)
+        np.matmul(windows[rows], part.weights, out=output[rows, part.columns])
 
 
 @functools.lru_cache(maxsize=4)

@@ -25,8 +25,8 @@ _LOWEST_HZ = 150.0
 # Of the energy of the loudest frame, where a pause begins: 40 dB below.
 _PAUSE = 1e-4
 
-# Frames at a time: their spectra stay near the core, and take 1 MB, however long the signal is.
-_BLOCK = 256
+# Frames at a time: their spectra stay near the core, and take 0.5 MB, however long the signal is.
+_BLOCK = 128
 
 
 def envelopes(estimate: Samples, reference: Samples) -> tuple[Samples, Samples]:
@@ -66,30 +66,40 @@ def _join(rows: Samples, frames: NDArray[np.intp]) -> Samples:
     """Rows of the windowed frames, overlapped and added, but for the last row, which no frame will take."""
     rise, fall = _window()
     joined = rows.take(frames, axis=0)
-    joined *= rise
-    joined[1:] += rows.take(frames[:-1] + 1, axis=0) * fall
+    # Almost everywhere, a frame and the one before it share the row; elsewhere this is made good.
+    joined *= rise + fall
+    later = 1 + np.flatnonzero(frames[1:] - frames[:-1] > 1)
+    joined[later] = rows[frames[later]] * rise + rows[frames[later - 1] + 1] * fall
+    joined[:1] = rows[frames[:1]] * rise
     return joined
 
 
 def _magnitudes(rows: Samples) -> Samples:
     num_frames = max(0, len(rows) - 1)
-    power = np.empty((num_frames, NUM_BANDS))
+    power = np.empty((num_frames, NUM_BANDS + 1))
+    frames = np.zeros((min(num_frames, _BLOCK), _N_FFT))
     for start in range(0, num_frames, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        power[block] = _band_power(rows[start : start + _BLOCK + 1])
-    return np.sqrt(power)
+        block = power[start : start + _BLOCK]
+        _band_power(rows[start : start + len(block) + 1], frames[: len(block)], block)
+    magnitudes: Samples = np.sqrt(power[:, :NUM_BANDS])
+    return magnitudes
 
 
-def _band_power(rows: Samples) -> Samples:
-    """Shape ``(frames, bands)``."""
+def _band_power(rows: Samples, frames: Samples, power: Samples) -> None:
+    """Written to ``power``, which has a column more, for what is above the bands.
+
+    Args:
+        rows: shape ``(frames + 1, time)``.
+        frames: zeros, but for the first half, which is written to.
+        power: shape ``(frames, bands + 1)``.
+    """
     rise, fall = _window()
-    frames = np.zeros((len(rows) - 1, _N_FFT))
     np.multiply(rows[:-1], rise, out=frames[:, :HOP_LENGTH])
     np.multiply(rows[1:], fall, out=frames[:, HOP_LENGTH:FRAME_LENGTH])
-    first, *_, last = edges = _band_edges()
-    parts = np.fft.rfft(frames)[:, first:last].view(np.float64)  # real and imaginary in turn
-    power: Samples = np.add.reduceat(parts * parts, 2 * (edges[:-1] - first), axis=1)
-    return power
+    parts = np.fft.rfft(frames).view(np.float64)  # real and imaginary in turn
+    # All bins, in place: those of the bands alone, which are not contiguous, take three times as long.
+    parts *= parts
+    np.add.reduceat(parts, 2 * _band_edges(), axis=1, out=power)
 
 
 @functools.cache
