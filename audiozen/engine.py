@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import os
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from audiozen.data.device_copies import DeviceCopies
 from audiozen.errors import ConfigError
 from audiozen.processes.cores import num_cores
 from audiozen.processes.group import Group
+from audiozen.processes.memory import keep_freed_memory
 from audiozen.strategies import OneProcess, make_strategy
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Engine:
     """
 
     def __init__(self, config: TrainerConfig) -> None:
+        keep_freed_memory()
         self.device = find_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # what NCCL takes for the GPU of this process
@@ -60,6 +62,7 @@ class Engine:
             units=config.fsdp_units,
             find_unused_parameters=config.find_unused_parameters,
         )
+        self._copies = DeviceCopies(self.device)
         self.autocast_dtype = AUTOCAST_DTYPES[config.precision]
         self.compiles = config.compile
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
@@ -106,8 +109,7 @@ class Engine:
         """``batch``, with its tensors, in any nesting, on the device."""
         if self.device.type == "cpu":  # where dataloaders leave them
             return batch
-        moved: T = move_tensors(batch, self.device, non_blocking=True)
-        return moved
+        return self._copies(batch)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Arithmetic of the forward pass as ``precision`` says."""
@@ -133,9 +135,14 @@ class Engine:
         else:
             loss.backward()  # type: ignore[no-untyped-call] # PyTorch leaves it untyped
 
+    def average_strays(self, optimizers: Sequence[Optimizer]) -> None:
+        """Exchange the gradients that the backward pass has not; for who does not call :meth:`clip_gradients`."""
+        if self.strategy.exchanges:
+            self.strategy.average_strays(parameters_of(optimizers))
+
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""
-        parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+        parameters = parameters_of(optimizers)
         if self.strategy.exchanges:
             self.strategy.average_strays(parameters)
         if self.scales_loss:
@@ -194,6 +201,13 @@ class Gradients(NamedTuple):
     parameters: list[Tensor]
     values: list[Tensor]
     norms: Tensor | None
+
+
+def parameters_of(optimizers: Iterable[Optimizer]) -> list[Tensor]:
+    """The parameters of all groups of all optimizers."""
+    return [
+        p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+    ]
 
 
 def measure_gradients(parameters: Iterable[Tensor], strategy: OneProcess) -> Gradients:
@@ -305,25 +319,3 @@ def find_device(name: str, local_rank: int) -> torch.device:
             "trainer settings", [f"device: {name!r} cannot be used: {reason}"]
         ) from error
     return device
-
-
-def move_tensors(value: Any, device: torch.device | str, *, non_blocking: bool = False) -> Any:
-    """``value`` with every tensor in it on ``device``; dicts, lists, tuples and dataclasses are walked through."""
-
-    def moved(leaf: Any) -> Any:
-        return leaf.to(device, non_blocking=non_blocking) if isinstance(leaf, Tensor) else leaf
-
-    return map_leaves(moved, value)
-
-
-def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """``value`` with ``function`` applied to everything in it that is no dict, list, tuple or dataclass."""
-    if isinstance(value, dict):
-        return {key: map_leaves(function, part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [map_leaves(function, part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        return dataclasses.replace(value, **map_leaves(function, fields))
-    return function(value)

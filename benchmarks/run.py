@@ -62,6 +62,7 @@ ARGUMENTS = {
     "metric_speed": Arguments("--rounds 9", "--rounds 1 --dnsmos-rounds 1"),
     "metrics_beside_the_model": Arguments("--rounds 1", "--rounds 1 --utterances 8"),
     "mixing_on_the_batch": Arguments("--rounds 15", "--rounds 1"),
+    "on_a_gpu": Arguments(quick="--quick"),
     "reading_sound": Arguments("--rounds 11", "--rounds 3"),
     "saving_stall": Arguments("--saves 6 --channels 16", "--megabytes 50 --saves 3"),
     "several_processes": Arguments(
@@ -181,7 +182,7 @@ def installed(package: str) -> str:
 def gpu() -> str:
     """What there is to say about GPUs."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()} is there; no benchmark uses it yet."
+        return f"{torch.cuda.get_device_name()}: see on_a_gpu and mixing_on_the_batch."
     return "Not measured: this machine has no GPU that PyTorch can use."
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import namedtuple
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -15,30 +13,11 @@ from audiozen.engine import (
     Engine,
     find_device,
     measure_gradients,
-    move_tensors,
     set_num_threads,
 )
 from audiozen.errors import ConfigError
 from audiozen.processes.cores import num_cores
 from audiozen.strategies import OneProcess
-
-Pair = namedtuple("Pair", ["noisy", "clean"])
-
-
-@dataclass
-class Item:
-    waveform: torch.Tensor
-    name: str
-
-
-def test_tensors_are_moved_in_any_nesting():
-    batch = {"a": [torch.ones(1)], "b": Pair(torch.ones(2), "x"), "c": Item(torch.ones(3), "y")}
-    moved = move_tensors(batch, "meta")
-    assert moved["a"][0].is_meta
-    assert moved["b"].noisy.is_meta
-    assert moved["b"].clean == "x"
-    assert moved["c"].waveform.is_meta
-    assert not batch["c"].waveform.is_meta
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99"])

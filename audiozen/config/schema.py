@@ -67,6 +67,9 @@ class TrainerConfig(Settings):
     """Arithmetic of the forward pass. fp16 scales the loss; weights stay in fp32."""
     compile: bool = False
     """Run the model through torch.compile."""
+    cuda_graphs: bool = False
+    """On one GPU: launch the forward and backward pass of a step as one CUDA graph for each shape of a batch. Python in
+    training_step then runs in the first steps only; see throughput.md."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several processes share the work. ddp: each has the whole model. fsdp: each has a part of the weights,
     gradients and optimizer states, which takes less memory and more time. auto: ddp where there are several."""
@@ -129,10 +132,30 @@ class TrainerConfig(Settings):
     machine. 0: none; metrics are computed in turn. The values do not depend on it."""
 
     @model_validator(mode="after")
-    def _check_precision(self) -> TrainerConfig:
+    def _check_together(self) -> TrainerConfig:
+        problems = []
         if self.strategy == "fsdp" and self.precision == "fp16":
-            raise ValueError('precision: "fp16" does not go with strategy = "fsdp"; take "bf16"')
+            problems.append('precision: "fp16" does not go with strategy = "fsdp"; take "bf16"')
+        if self.cuda_graphs:
+            problems += self._graph_problems()
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+    def _graph_problems(self) -> list[str]:
+        """What does not go with ``cuda_graphs``; a trainer knows of more."""
+        problems = []
+        if self.precision == "fp16":
+            problems.append('precision: "fp16" does not go with cuda_graphs; take "bf16"')
+        if self.gradient_accumulation_steps > 1:
+            problems.append(
+                "gradient_accumulation_steps: must be 1 with cuda_graphs; take larger batches instead"
+            )
+        if self.strategy != "auto":
+            problems.append(
+                f'strategy: "{self.strategy}" does not go with cuda_graphs, which are for one process; take "auto"'
+            )
+        return problems
 
 
 class MetaConfig(Settings):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from audiozen.strategies.shards import local_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
 
@@ -93,7 +93,7 @@ class OneProcess:
         """
         loss.backward()  # type: ignore[no-untyped-call] # PyTorch leaves it untyped
 
-    def average_strays(self, parameters: Iterable[Tensor]) -> None:
+    def average_strays(self, parameters: Sequence[Tensor]) -> None:
         """Average the gradients of those ``parameters`` that belong to no wrapped module. Collective.
 
         Such are the weights of a loss function. Where one has no gradient, that counts as zero.

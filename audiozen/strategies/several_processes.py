@@ -14,7 +14,7 @@ from audiozen.errors import RequestError
 from audiozen.strategies.one_process import OneProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
 
@@ -86,8 +86,10 @@ class SeveralProcesses(OneProcess):
         """Undo what :meth:`_publish` did to the weights."""
 
     @torch.no_grad()
-    def average_strays(self, parameters: Iterable[Tensor]) -> None:
+    def average_strays(self, parameters: Sequence[Tensor]) -> None:
         """As in :class:`OneProcess`; one exchange."""
+        if self._exchanged.issuperset(parameters):
+            return
         strays = [p for p in parameters if p.requires_grad and p not in self._exchanged]
         if not strays:
             return

@@ -50,6 +50,7 @@ from audiozen.tables.files import read_csv
 from audiozen.trainer.agreement import NO_WISHES, Agreement, Wishes
 from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
+from audiozen.trainer.cuda_graphs import StepGraphs, graph_problems
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
 from audiozen.trainer.epoch_output import EpochOutput, PendingMeans, loss_of, means
@@ -242,6 +243,8 @@ class BaseTrainer:
             else partial(seed_process, device=self.device)
         )
         self._autocast_training_step = self.training_step
+        self._make_backward_pass: Callable[[Tensor], object] = self.engine.backward
+        self._graphs: StepGraphs | None = None
         self._share = 1.0
         self._stride, self._is_over = 1, False
         self._num_own, self._num_micro_batches = 1, 1
@@ -371,6 +374,8 @@ class BaseTrainer:
         self.lookout.look_ahead(self.state.step)
         for module in self._wrapped.values():
             module.train()
+        if self._graphs is not None:
+            self._graphs.start_epoch()
 
     def updates(self, loader: TrainingLoader) -> Iterator[Sequence[DealtBatch]]:
         """One group of micro-batches per step, from where the epoch stands to its end, or to ``max_steps``."""
@@ -652,7 +657,7 @@ class BaseTrainer:
             loss = loss * self._share
         if self.guard.is_judging:
             self.guard.add_loss(loss)
-        self.engine.backward(loss)
+        self._make_backward_pass(loss)
 
     def optimizer_step(self, *optimizers: Optimizer | str) -> None:
         """Clip the gradients of these optimizers together, let them step, and advance their schedules.
@@ -703,8 +708,14 @@ class BaseTrainer:
                 ``train_epoch``, ``valid``, ``test``).
             value: a number, or a tensor with one element.
         """
-        if self.stage == "train" and self._is_quiet_step():
-            return
+        if self.stage == "train":
+            if self._graphs is not None:
+                raise TrainingError(
+                    f"training_step logs {name!r}, and with cuda_graphs it is not called in each step; return the "
+                    'value in a dict with "loss", or set cuda_graphs = false'
+                )
+            if self._is_quiet_step():
+                return
         key = name if "/" in name else f"{self.stage}/{name}"
         self.session.keep(key, value.detach() if isinstance(value, Tensor) else value)
 
@@ -1111,7 +1122,7 @@ class BaseTrainer:
         self.model = unnamed(self._wrapped)
         self._autocast_training_step = self.engine.autocast_in(self.training_step)
         try:
-            with strategy.explained():
+            with strategy.explained(), self._as_graphs():
                 yield
             strategy.leave()
             self._follow(self.modules)
@@ -1120,6 +1131,23 @@ class BaseTrainer:
             raise
         finally:
             self.model, self._wrapped = unnamed(self.modules), {}
+
+    @contextmanager
+    def _as_graphs(self) -> Iterator[None]:
+        """Where the settings say so, a training step includes its backward pass, and both are replayed."""
+        if not self.config.cuda_graphs:
+            yield
+            return
+        modules = self._with_loss_function(self.modules).values()
+        weights = dict.fromkeys(p for module in modules for p in module.parameters())
+        eager = self._autocast_training_step
+        self._graphs = self._autocast_training_step = StepGraphs(eager, weights, self.device)
+        self._make_backward_pass = lambda _: None  # it has been made
+        try:
+            yield
+        finally:
+            self._graphs, self._autocast_training_step = None, eager
+            self._make_backward_pass = self.engine.backward
 
     def _follow(self, modules: dict[str, nn.Module]) -> None:
         """Let everything that has to do with weights look at these."""
@@ -1161,6 +1189,12 @@ class BaseTrainer:
             problems.append(
                 "gradient_accumulation_steps: must be 1 where training_step calls optimizer_step itself"
             )
+        problems += graph_problems(
+            self.config,
+            self.device,
+            self.world_size,
+            is_automatic=self.automatic_optimization,
+        )
         mode = "max" if self.config.higher_is_better else "min"
         for name, scheduler in self.score_followers.schedulers.items():
             if self.validation_dataloaders and scheduler.mode != mode:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from audiozen.data.loader import EvaluationLoader
-from audiozen.engine import map_leaves, move_tensors
+from audiozen.data.nested import map_leaves, move_tensors
 from audiozen.trainer.generators import seed_process
 
 if TYPE_CHECKING:

@@ -99,7 +99,6 @@ class FiniteGuard:
             self.is_judging
             or config.max_grad_norm != math.inf
             or engine.scales_loss
-            or engine.group.world_size > 1
         )
         self._not_measured = torch.full((), math.nan)
 
@@ -135,6 +134,7 @@ class FiniteGuard:
             The norm before clipping, on the device; NaN where it was not measured.
         """
         if not (must_measure or self._must_measure):
+            self.engine.average_strays(optimizers)
             self.engine.step(optimizers)
             return self._not_measured
         gradients = self.engine.clip_gradients(optimizers, self.config.max_grad_norm)

@@ -15,6 +15,10 @@ RUNS = [
     for strategy in ("ddp", "fsdp")
     for accumulation in (1, 2)
 ]
+FREE = [
+    (num_processes, f"{strategy} free") for num_processes in (2, 3) for strategy in ("ddp", "fsdp")
+]
+"""In these, no gradient is measured."""
 
 
 def results_of(scenario: str, num_processes: int, folder: Path, *arguments: str) -> list[dict]:
@@ -77,7 +81,7 @@ def test_epoch_outputs_are_the_same_everywhere_and_those_of_one_process(
     assert flat(first) == pytest.approx(flat(expected), rel=2e-5, abs=2e-6)
 
 
-@pytest.mark.parametrize(("num_processes", "run"), RUNS)
+@pytest.mark.parametrize(("num_processes", "run"), RUNS + FREE)
 def test_weights_are_the_same_everywhere_and_those_of_one_process(trained, num_processes, run):
     first, *others = [process[run] for process in trained[num_processes]]
     expected = alone(trained, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import os
 import signal
 import sys
@@ -106,24 +107,26 @@ def rows(exp_dir: Path) -> list[dict]:
 
 def train_the_same(folder: Path) -> dict:
     """50 steps of 12 samples in epochs of 41, which end with 2 and 3 or 1, 2 and 2 samples for the processes; and 50 of
-    2 x 6 in epochs of 38, which end with 1 and 1 or 0, 1 and 1.
+    2 x 6 in epochs of 38, which end with 1 and 1 or 0, 1 and 1. "free" is the former without measuring any gradient.
     """
     results = {}
     strategies = ["auto"] if WORLD_SIZE == 1 else ["ddp", "fsdp"]
     for strategy in strategies:
-        for accumulation in (1, 2):
-            exp_dir = folder / f"{strategy}_{accumulation}"
+        for kind in ("1", "2", "free"):
+            accumulation, num_samples = (2, 38) if kind == "2" else (1, 41)
+            free = {"on_nonfinite": "ignore", "max_grad_norm": math.inf, "log_interval": 100}
+            exp_dir = folder / f"{strategy}_{kind}"
             trainer = make_trainer(
                 exp_dir,
                 strategy=strategy,
                 max_steps=50,
                 gradient_accumulation_steps=accumulation,
                 ema_decay=0.9,
+                **(free if kind == "free" else {}),
             )
             batch_size = 12 // accumulation // WORLD_SIZE
-            num_samples = {1: 41, 2: 38}[accumulation]
             trainer.train(loader(batch_size, num_samples, shuffle=True), loader(5))
-            results[f"{strategy} {accumulation}"] = {
+            results[f"{strategy} {kind}"] = {
                 "seen": trainer.seen,
                 "epochs": trainer.epochs,
                 "weights": [p.tolist() for p in trainer.model.parameters()],
