@@ -137,8 +137,7 @@ class Engine:
 
     def average_strays(self, optimizers: Sequence[Optimizer]) -> None:
         """Exchange the gradients that the backward pass has not; for who does not call :meth:`clip_gradients`."""
-        if self.strategy.exchanges:
-            self.strategy.average_strays(parameters_of(optimizers))
+        self.strategy.average_strays(parameters_of(optimizers))
 
     def clip_gradients(self, optimizers: Sequence[Optimizer], max_grad_norm: float) -> Gradients:
         """Scale the gradients down to ``max_grad_norm`` in place; what they measured before that is returned."""

@@ -134,7 +134,8 @@ class FiniteGuard:
             The norm before clipping, on the device; NaN where it was not measured.
         """
         if not (must_measure or self._must_measure):
-            self.engine.average_strays(optimizers)
+            if self.engine.strategy.exchanges:
+                self.engine.average_strays(optimizers)
             self.engine.step(optimizers)
             return self._not_measured
         gradients = self.engine.clip_gradients(optimizers, self.config.max_grad_norm)
