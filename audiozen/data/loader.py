@@ -25,6 +25,7 @@ from audiozen.data.dataloaders import (
     why_used_as_it_is,
 )
 from audiozen.data.dealing import ComputedOrder, draw, set_epoch
+from audiozen.data.queues import with_quick_queues
 from audiozen.data.seeded_batches import DealtBatch
 from audiozen.errors import RequestError
 
@@ -239,7 +240,7 @@ class EvaluationLoader:
             batches = draw(self._given, self._seed, "evaluation")
             return islice(enumerate(batches), self._rank, None, self._world_size)
         self._shares.following = self._order.evaluation_shares(self._rank, self._world_size)
-        loaded: Iterator[Loaded] = iter(self._loader)
+        loaded = _loaded_by(self._loader)
         return zip(count(self._rank, self._world_size), (one.unpacked().batch for one in loaded))
 
 
@@ -251,6 +252,16 @@ class _Shares:
 
     def __iter__(self) -> Iterator[Share]:
         return iter(self.following)
+
+
+def _loaded_by(loader: DataLoader[Loaded]) -> Iterator[Loaded]:
+    """An epoch of a rebuilt dataloader, with little work for each batch that comes from a worker."""
+    if not loader.num_workers:
+        return iter(loader)
+    loader.multiprocessing_context = with_quick_queues(loader.multiprocessing_context)
+    batches: Any = iter(loader)
+    # Its __next__ does the same inside of a range of PyTorch's profiler, which costs as much as the queue.
+    return iter(batches._next_data, None)
 
 
 class _LoadedBatches:
@@ -291,7 +302,7 @@ class _LoadedBatches:
         if self._loads_here:
             return self._loaded_here(shares)
         self._shares.following = shares
-        return map(self._handed_out, iter(self._loader))
+        return map(self._handed_out, _loaded_by(self._loader))
 
     def _loaded_here(self, shares: Iterable[Share]) -> Iterator[DealtBatch]:
         batches: Any = self._loader.dataset

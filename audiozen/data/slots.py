@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from functools import partial
 from itertools import count
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
@@ -62,6 +63,7 @@ class Slots:
         weakref.finalize(self, os.close, descriptor)
         self.number = number
         self._descriptor, self._sizes = descriptor, (num_workers, num_slots, slot_size)
+        self._held: dict[int, weakref.ref[Memory]] = {}
         num_all = num_workers * num_slots
         num_bytes = num_all * slot_size + num_all
         os.ftruncate(descriptor, num_bytes)
@@ -94,11 +96,12 @@ class Slots:
     def held(self, number: int) -> Memory:
         """All of a slot that is taken. It is free when this array is gone, and with it all that looks into it."""
         memory = self.memory(number)
-        weakref.finalize(memory, _give_back, self._taken, number, os.getpid()).atexit = False
+        give_back = partial(_give_back, self._taken, number, os.getpid())
+        self._held[number] = weakref.ref(memory, give_back)
         return memory
 
 
-def _give_back(taken: memoryview, number: int, process: int) -> None:
+def _give_back(taken: memoryview, number: int, process: int, _: weakref.ref[Memory]) -> None:
     if os.getpid() == process:  # and not a child that was forked meanwhile
         taken[number] = False
 

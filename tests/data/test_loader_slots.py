@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import random
 import resource
+import sys
 import threading
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from audiozen.data import dataloaders, slots
 from audiozen.data.loader import EvaluationLoader, TrainingLoader
 from audiozen.errors import AudioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NUM_SAMPLES = 4000
 
@@ -372,6 +376,30 @@ def test_pages_that_were_touched_are_not_faulted_in_again():
     for dealt in islice(batches, 100):
         dealt.batch["noisy"].numpy().max()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100 * 50
+
+
+def feeders() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "QueueFeederThread"}
+
+
+def num_calls(batches: Iterator[Any]) -> int:
+    """Of functions, to get them."""
+    events: list[str] = []
+    sys.setprofile(lambda _frame, event, _: events.append(event))
+    for _ in batches:
+        pass
+    sys.setprofile(None)
+    return events.count("call") + events.count("c_call")
+
+
+def test_batch_costs_few_calls_and_wakes_no_thread():
+    """Which would be 157, a quarter of them for a selector, a range of a profiler and a thread."""
+    await_closed_queues()
+    before = feeders()
+    batches = loader(Sounds(NUM_SAMPLES), num_workers=2).batches(0)
+    list(islice(batches, 20))
+    assert num_calls(islice(batches, 64)) < 64 * 125
+    assert feeders() == before
 
 
 def test_slots_of_one_worker_are_as_few_as_batches_are_alive():
