@@ -15,8 +15,8 @@ A checkpoint is a folder of safetensors and JSON files::
 
 Fields of the manifest: ``format`` of the folder, the number that :data:`FORMAT` was when it was written; ``epoch`` in
 which and ``step`` after which it was taken; ``time`` at which it was written (UTC); version of ``torch``; ``files`` by
-name, each with ``size``, ``xxh3_128`` and ``sha256`` (:mod:`audiozen.trainer.verified_files`); ``seal``, SHA-256 of all
-these.
+name, each with ``size``, ``xxh3_128_of_blocks`` and ``sha256`` (:mod:`audiozen.trainer.verified_files`); ``seal``,
+SHA-256 of all these.
 """
 
 from __future__ import annotations

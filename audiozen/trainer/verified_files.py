@@ -3,11 +3,13 @@
 A description stands in the manifest of a checkpoint, for each of its files:
 
 - ``size``: number of bytes.
-- ``xxh3_128``: XXH3 of 128 bits of the content, as ``xxhsum -H2`` prints it. This is what is verified, since it is
-  faster than a copy of the content. It tells every accident; nothing here keeps out who wants to deceive, as the
-  manifest itself can be written anew.
-- ``sha256``: SHA-256 of the content, as ``sha256sum`` prints it: for other tools, and verified in the checkpoints of
-  earlier versions, which have no ``xxh3_128``.
+- ``xxh3_128_of_blocks``: XXH3 of 128 bits of each 32 MiB of the content, and of these hashes, in bytes one after the
+  other, once more. This is what is verified, since it is faster than a copy of the content, and blocks can be hashed at
+  the same time. It tells every accident; nothing here keeps out who wants to deceive, as the manifest itself can be
+  written anew.
+- ``sha256``: SHA-256 of the content, as ``sha256sum`` prints it: for other tools.
+
+Checkpoints of earlier versions have ``xxh3_128`` of the whole content, or ``sha256`` alone; these are verified then.
 
 Source: XXH3 is specified in https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md.
 """
@@ -26,19 +28,25 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import xxhash
 
 from audiozen.errors import DamagedCheckpointError
+from audiozen.trainer.parallel import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import TypeAlias
 
     from audiozen.durable_files import Bytes
 
     Content: TypeAlias = mmap.mmap | bytes
 
-BLOCK_SIZE = 1 << 20
+BLOCK_SIZE = 1 << 25
+"""Bytes that are hashed by themselves. Another size would be another field of the manifest."""
+READ_SIZE = 1 << 20
 """Bytes of a read where files cannot be sent."""
 CHUNK_SIZE = 1 << 24
-"""Bytes that are read ahead at a time."""
+"""Bytes that are read ahead at a time, where a content is hashed as a whole."""
+OF_BLOCKS = "xxh3_128_of_blocks"
+WHOLE: dict[str, Callable[[], Any]] = {"xxh3_128": xxhash.xxh3_128, "sha256": hashlib.sha256}
+"""Fields of a description, of which the first one that is there is verified."""
 CANNOT_SEND = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.ENOTSUP)
 """What a system says that sends files to sockets only, or not from this file system."""
 SETTLED = 2.0
@@ -50,14 +58,37 @@ TRUSTED = 300.0
 def describe(parts: Iterable[Bytes]) -> dict[str, Any]:
     """Description of the file that consists of these parts.
 
-    A part is hashed in one call: between two calls, a thread waits for the interpreter, which another one may be using.
+    They are hashed in few calls: between two of them, a thread waits for the interpreter, which another may be using.
     """
-    fast, strong, size = xxhash.xxh3_128(), hashlib.sha256(), 0
+    fast, strong, size = HashOfBlocks(), hashlib.sha256(), 0
     for part in parts:
-        fast.update(part)
+        fast.update(memoryview(part))
         strong.update(part)
         size += memoryview(part).nbytes
-    return {"size": size, "xxh3_128": fast.hexdigest(), "sha256": strong.hexdigest()}
+    return {"size": size, OF_BLOCKS: fast.hexdigest(), "sha256": strong.hexdigest()}
+
+
+class HashOfBlocks:
+    """XXH3 of the hashes of the blocks of a content, which is given in parts."""
+
+    def __init__(self) -> None:
+        self._digests = b""
+        self._block, self._room = xxhash.xxh3_128(), BLOCK_SIZE
+
+    def update(self, part: memoryview) -> None:
+        """Go on with the next bytes."""
+        while part:
+            piece, part = part[: self._room], part[self._room :]
+            self._block.update(piece)
+            self._room -= len(piece)
+            if not self._room:
+                self._digests += self._block.digest()
+                self._block, self._room = xxhash.xxh3_128(), BLOCK_SIZE
+
+    def hexdigest(self) -> str:
+        """The hash of all there has been."""
+        last = self._block.digest() if self._room < BLOCK_SIZE else b""
+        return xxhash.xxh3_128_hexdigest(self._digests + last)
 
 
 class VerifiedFiles:
@@ -116,11 +147,11 @@ class VerifiedFiles:
         """The content; None if it is not as described."""
         kept = self._contents.pop(version, None)  # given away once, as it may be changed then
         content = mapped(file, version.size) if kept is None else kept
-        digest = expected.get("xxh3_128") or expected["sha256"]
+        field = next(field for field in (OF_BLOCKS, *WHOLE) if field in expected)
+        digest = expected[field]
         if self._is_trusted(version, digest):
             return content
-        hashed = xxhash.xxh3_128 if "xxh3_128" in expected else hashlib.sha256
-        if digest_of(file, content, hashed()) != digest:
+        if digest_of(file, content, field) != digest:
             return None
         if time.time() - version.changed > SETTLED:
             self._verified[version] = (digest, time.monotonic())
@@ -159,19 +190,40 @@ def mapped(file: BinaryIO, size: int) -> Content:
     return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) if size else b""
 
 
-def digest_of(file: BinaryIO, content: Content, digest: Any) -> str:
-    """A hash of the content of a file, in hexadecimal digits. A thread reads ahead.
+def digest_of(file: BinaryIO, content: Content, field: str) -> str:
+    """A hash of the content of a file, in hexadecimal digits, as it stands in this field of a description.
 
-    A disk that fails is an OSError in that thread; where a mapping meets it, the process ends (SIGBUS).
+    What is hashed has been read before: a disk that fails is an OSError then; where a mapping meets it, the process
+    ends (SIGBUS).
     """
+    with memoryview(content) as whole:
+        if field == OF_BLOCKS:
+            return digest_of_blocks(file, whole)
+        return digest_of_whole(file, whole, WHOLE[field]())
+
+
+def digest_of_blocks(file: BinaryIO, content: memoryview) -> str:
+    """The hash of the hashes of the blocks. Several threads read and hash them."""
+    starts = range(0, len(content), BLOCK_SIZE)
+    digests = dict.fromkeys(starts, b"")
+
+    def take(start: int) -> None:
+        read_in(file, start, start + BLOCK_SIZE)
+        digests[start] = xxhash.xxh3_128_digest(content[start : start + BLOCK_SIZE])
+
+    for_each(starts, take)
+    return xxhash.xxh3_128_hexdigest(b"".join(digests.values()))
+
+
+def digest_of_whole(file: BinaryIO, content: memoryview, digest: Any) -> str:
+    """The hash of all bytes in turn. A thread reads ahead."""
     starts = range(0, len(content), CHUNK_SIZE)
     reader = ThreadPoolExecutor(1)
     try:
         ahead = [reader.submit(read_in, file, start, start + CHUNK_SIZE) for start in starts]
-        with memoryview(content) as whole:
-            for start, reading in zip(starts, ahead):
-                reading.result()
-                digest.update(whole[start : start + CHUNK_SIZE])
+        for start, reading in zip(starts, ahead):
+            reading.result()
+            digest.update(content[start : start + CHUNK_SIZE])
     finally:
         reader.shutdown(cancel_futures=True)
     return str(digest.hexdigest())
@@ -188,6 +240,5 @@ def read_in(file: BinaryIO, start: int, end: int) -> None:
     except OSError as error:
         if error.errno not in CANNOT_SEND:
             raise
-        file.seek(start)
-        while file.tell() < end and file.read(BLOCK_SIZE):
-            pass
+        while start < end and (read := len(os.pread(file.fileno(), READ_SIZE, start))):
+            start += read

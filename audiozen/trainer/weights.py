@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
-import torch
-
 from audiozen.errors import CheckpointError, RequestError
 from audiozen.trainer.checkpoint import MANIFEST, CheckpointStore
+from audiozen.trainer.own_memory import copy_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,19 +54,19 @@ def tensor_misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) 
     return problems
 
 
-@torch.no_grad()
 def load_matching(
     modules: Mapping[str, nn.Module], weights: Mapping[str, Mapping[str, Tensor]]
 ) -> int:
     """Take over what has a place of its name and shape; how many tensors those are."""
-    num_taken = 0
-    for name in modules.keys() & weights.keys():
-        expected = modules[name].state_dict()
-        for key in expected.keys() & weights[name].keys():
-            if expected[key].shape == weights[name][key].shape:
-                expected[key].copy_(weights[name][key])
-                num_taken += 1
-    return num_taken
+    pairs = [
+        (place, weights[name][key])
+        for name, module in modules.items()
+        if name in weights
+        for key, place in module.state_dict().items()
+        if key in weights[name] and place.shape == weights[name][key].shape
+    ]
+    copy_all(pairs)
+    return len(pairs)
 
 
 def initialise(modules: Mapping[str, nn.Module], path: Path) -> None:
@@ -104,6 +101,8 @@ def read_weights(path: Path) -> Weights:
         return CheckpointStore(path.parent).load_models(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is neither a checkpoint's folder nor a .safetensors file")
+    import safetensors.torch
+
     try:
         return {"": safetensors.torch.load_file(path)}
     except (safetensors.SafetensorError, OSError) as error:

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import xxhash
 
 from audiozen import durable_files
 from audiozen.errors import CheckpointError
-from audiozen.trainer import verified_files
+from audiozen.trainer import own_memory, verified_files
+from audiozen.trainer import weights as weights_module
 from audiozen.trainer.checkpoint import CheckpointStore, read_sealed, sealed
+from audiozen.trainer.own_memory import copy_all
 from audiozen.trainer.snapshot import load_snapshot, take_snapshot
 from audiozen.trainer.verified_files import digest_of
+from audiozen.trainer.weights import load_matching
 
 
 def weights(value: float = 1.0) -> dict[str, dict[str, torch.Tensor]]:
@@ -103,11 +107,13 @@ def test_path_to_a_checkpoint_elsewhere_is_found(store, tmp_path):
 FILES = ("model.safetensors", "training_state.safetensors", "training_state.json")
 
 
-def without_xxh3(path: Path) -> None:
-    """Make a checkpoint one of an earlier version, whose manifests had SHA-256 alone."""
+def as_of_earlier_versions(path: Path, field: str) -> None:
+    """Give a checkpoint a manifest with ``xxh3_128`` and ``sha256`` of whole files, or with ``sha256`` alone."""
     manifest = read_sealed(path / "manifest.json")
-    for description in manifest["files"].values():
-        del description["xxh3_128"]
+    for name, description in manifest["files"].items():
+        del description["xxh3_128_of_blocks"]
+        if field == "xxh3_128":
+            description[field] = xxhash.xxh3_128_hexdigest((path / name).read_bytes())
     (path / "manifest.json").write_bytes(sealed(manifest))
 
 
@@ -116,14 +122,15 @@ def test_manifest_describes_each_file_by_size_and_two_hashes(store):
     files = read_sealed(store.root / "one" / "manifest.json")["files"]
     assert set(files) == set(FILES)
     for name, description in files.items():
-        assert list(description) == ["size", "xxh3_128", "sha256"]
+        assert list(description) == ["size", "xxh3_128_of_blocks", "sha256"]
         assert description["size"] == (store.root / "one" / name).stat().st_size
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_checkpoint_of_an_earlier_version_is_verified_by_sha256(store, name):
+@pytest.mark.parametrize("field", ["xxh3_128", "sha256"])
+def test_checkpoint_of_an_earlier_version_is_verified_by_what_it_has(store, name, field):
     save(store, "one", 1, training_state={"a": torch.ones(4)})
-    without_xxh3(store.root / "one")
+    as_of_earlier_versions(store.root / "one", field)
     models, state = load(store, store.newest_good())
     assert models[""]["layer.weight"].tolist() == [[1] * 3] * 2
     assert state["a"].tolist() == [1] * 4
@@ -135,24 +142,68 @@ def test_checkpoint_of_an_earlier_version_is_verified_by_sha256(store, name):
         load(store, store.root / "one")
 
 
-@pytest.mark.parametrize("has_xxh3", [True, False])
-def test_each_file_is_hashed_once_on_the_way_into_a_run(store, monkeypatch, has_xxh3):
+@pytest.mark.parametrize("name", FILES)
+def test_change_in_any_block_is_found_before_anything_is_given(store, monkeypatch, name):
+    monkeypatch.setattr(verified_files, "BLOCK_SIZE", 64)
+    save(store, "one", 1, training_state={"a": torch.ones(100), "b": "?" * 100})
+    file = store.root / "one" / name
+    content = file.read_bytes()
+    assert len(content) > 64
+    for place in range(0, len(content), 64):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(CheckpointError, match=f"the content of {name} has changed"):
+            load(store, store.root / "one")
+        assert store.verify(store.root / "one") == [f"the content of {name} has changed"]
+    file.write_bytes(content)
+    load(store, store.root / "one")
+
+
+def test_nothing_is_copied_before_everything_is_verified(store, monkeypatch):
+    done = []
+    layer = torch.nn.Linear(300, 300)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(300)).sum().backward()
+    optimizer.step()
+    parts = {"optimizer": optimizer}
+    models = {"": layer.state_dict()}
+    store.save("one", epoch=1, step=1, models=models, training_state=take_snapshot(parts))
+
+    def hashing(file, content, field):
+        done.append("hashed")
+        return digest_of(file, content, field)
+
+    def copying(pairs):
+        done.append("copied")
+        return copy_all(pairs)
+
+    monkeypatch.setattr(verified_files, "SETTLED", -1.0)
+    monkeypatch.setattr(verified_files, "digest_of", hashing)
+    monkeypatch.setattr(own_memory, "copy_all", copying)
+    monkeypatch.setattr(weights_module, "copy_all", copying)
+    path = store.newest_good()
+    weights, snapshot = load(store, path)
+    load_matching({"": layer}, weights)
+    load_snapshot(parts, snapshot, path)
+    assert done == ["hashed"] * 3 + ["copied"] * 2
+
+
+@pytest.mark.parametrize("field", ["xxh3_128_of_blocks", "xxh3_128", "sha256"])
+def test_each_file_is_hashed_once_on_the_way_into_a_run(store, monkeypatch, field):
     save(store, "one", 1)
-    if not has_xxh3:
-        without_xxh3(store.root / "one")
+    if field != "xxh3_128_of_blocks":
+        as_of_earlier_versions(store.root / "one", field)
     hashed = []
 
-    def noted(file, content, digest):
-        hashed.append((Path(file.name).name, digest.name.lower()))
-        return digest_of(file, content, digest)
+    def noted(file, content, field):
+        hashed.append((Path(file.name).name, field))
+        return digest_of(file, content, field)
 
     monkeypatch.setattr(verified_files, "digest_of", noted)
     monkeypatch.setattr(verified_files, "SETTLED", -1.0)
     path = store.newest_good()
     load(store, path)
     assert store.verify(path) == []
-    kind = "xxh3_128" if has_xxh3 else "sha256"
-    assert sorted(hashed) == sorted((name, kind) for name in FILES)
+    assert sorted(hashed) == sorted((name, field) for name in FILES)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from audiozen.errors import DamagedCheckpointError
 from audiozen.trainer import verified_files
-from audiozen.trainer.verified_files import VerifiedFiles, describe
+from audiozen.trainer.verified_files import BLOCK_SIZE, VerifiedFiles, describe
 
 CONTENT = bytes(range(100))
 
@@ -30,9 +31,9 @@ def num_hashed(monkeypatch) -> list[int]:
     sizes: list[int] = []
     real = verified_files.digest_of
 
-    def counted(file, content, digest):
+    def counted(file, content, field):
         sizes.append(len(content))
-        return real(file, content, digest)
+        return real(file, content, field)
 
     monkeypatch.setattr(verified_files, "digest_of", counted)
     monkeypatch.setattr(verified_files, "SETTLED", -1.0)
@@ -56,45 +57,72 @@ def is_mapped(path: Path) -> bool:
     return str(path) in Path("/proc/self/maps").read_text()
 
 
+def described(content: bytes, field: str) -> dict[str, object]:
+    """What a manifest has that knows one hash only, as those of earlier versions."""
+    hashes = describe([content]) | {"xxh3_128": xxhash.xxh3_128_hexdigest(content)}
+    return {"size": len(content), field: hashes[field]}
+
+
 def test_descriptions_are_what_other_tools_print():
-    assert describe([b"abc"]) == {
-        "size": 3,
-        "xxh3_128": "06b05ab6733a618578af5f94892f3950",
-        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    content = bytes(BLOCK_SIZE) + b"abc"
+    assert describe([content]) == {
+        "size": BLOCK_SIZE + 3,
+        # xxhsum -H2 of what it prints of the first 32 MiB, and of the rest, in bytes
+        "xxh3_128_of_blocks": xxhash.xxh3_128_hexdigest(
+            xxhash.xxh3_128_digest(bytes(BLOCK_SIZE))
+            + bytes.fromhex("06b05ab6733a618578af5f94892f3950")
+        ),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
+    assert BLOCK_SIZE == 32 << 20
 
 
-@given(st.lists(st.binary(max_size=50)))
-def test_descriptions_are_of_the_content_however_it_is_cut(parts):
+@given(st.lists(st.binary(max_size=50)), st.integers(1, 60))
+def test_descriptions_are_of_the_content_however_it_is_cut(parts, block_size):
     whole = b"".join(parts)
-    assert describe([memoryview(part) for part in parts]) == {
-        "size": len(whole),
-        "xxh3_128": xxhash.xxh3_128_hexdigest(whole),
-        "sha256": hashlib.sha256(whole).hexdigest(),
-    }
+    blocks = [whole[start : start + block_size] for start in range(0, len(whole), block_size)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verified_files, "BLOCK_SIZE", block_size)
+        assert describe([memoryview(part) for part in parts]) == {
+            "size": len(whole),
+            "xxh3_128_of_blocks": xxhash.xxh3_128_hexdigest(
+                b"".join(map(xxhash.xxh3_128_digest, blocks))
+            ),
+            "sha256": hashlib.sha256(whole).hexdigest(),
+        }
 
 
-def test_part_is_hashed_in_one_call_per_hash(monkeypatch):
-    sizes = []
+def test_part_is_hashed_in_one_call_for_each_block_and_one_in_all(monkeypatch):
+    sizes = {"fast": [], "strong": []}
 
     class Counted:
+        def __init__(self, kind: str) -> None:
+            self.kind = kind
+
         def update(self, part: memoryview) -> None:
-            sizes.append(len(part))
+            sizes[self.kind].append(len(part))
+
+        def digest(self) -> bytes:
+            return b""
 
         def hexdigest(self) -> str:
             return ""
 
-    monkeypatch.setattr(hashlib, "sha256", Counted)
-    monkeypatch.setattr(xxhash, "xxh3_128", Counted)
-    describe([memoryview(bytes(1 << 24)), memoryview(b"?")])
-    assert sizes == [1 << 24, 1 << 24, 1, 1]
+    monkeypatch.setattr(hashlib, "sha256", lambda: Counted("strong"))
+    monkeypatch.setattr(xxhash, "xxh3_128", lambda: Counted("fast"))
+    describe([memoryview(b"?"), memoryview(bytes(BLOCK_SIZE * 2))])
+    assert sizes == {
+        "fast": [1, BLOCK_SIZE - 1, BLOCK_SIZE, 1],
+        "strong": [1, BLOCK_SIZE * 2],
+    }
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 50, 100, 1000])
-@pytest.mark.parametrize("field", ["xxh3_128", "sha256"])
-def test_content_is_given_if_it_is_as_described(file, monkeypatch, field, chunk_size):
-    monkeypatch.setattr(verified_files, "CHUNK_SIZE", chunk_size)
-    expected = {key: value for key, value in describe([CONTENT]).items() if key in ("size", field)}
+@pytest.mark.parametrize("size", [1, 7, 50, 100, 1000])
+@pytest.mark.parametrize("field", ["xxh3_128_of_blocks", "xxh3_128", "sha256"])
+def test_content_is_given_if_it_is_as_described(file, monkeypatch, field, size):
+    monkeypatch.setattr(verified_files, "CHUNK_SIZE", size)
+    monkeypatch.setattr(verified_files, "BLOCK_SIZE", size)
+    expected = described(CONTENT, field)
     assert VerifiedFiles().read(file, expected)[:] == CONTENT
     assert VerifiedFiles().problems(file, expected) == []
     for place in range(len(CONTENT)):
@@ -121,11 +149,31 @@ def test_what_is_wrong_is_told_with_the_name(file):
     ]
 
 
-def test_disk_that_fails_is_told_and_does_not_end_the_process(file, monkeypatch):
-    def failing(*_: int) -> int:
-        raise OSError(errno.EIO, "Input/output error")
+def test_blocks_are_hashed_at_the_same_time(file, monkeypatch):
+    meeting = threading.Barrier(2, timeout=60)
+    real = xxhash.xxh3_128_digest
+
+    def meet(content: memoryview) -> bytes:
+        meeting.wait()
+        return real(content)
+
+    monkeypatch.setattr(verified_files, "BLOCK_SIZE", 50)
+    expected = describe([CONTENT])
+    monkeypatch.setattr(xxhash, "xxh3_128_digest", meet)
+    assert VerifiedFiles().problems(file, expected) == []
+
+
+@pytest.mark.parametrize("first_bad", [0, 99])
+def test_disk_that_fails_is_told_and_does_not_end_the_process(file, monkeypatch, first_bad):
+    real = os.sendfile
+
+    def failing(out: int, descriptor: int, start: int, size: int) -> int:
+        if start + size > first_bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(out, descriptor, start, size)
 
     monkeypatch.setattr(os, "sendfile", failing)
+    monkeypatch.setattr(verified_files, "BLOCK_SIZE", 10)
     assert VerifiedFiles().problems(file, describe([CONTENT])) == [
         "a.bin cannot be read: [Errno 5] Input/output error"
     ]
@@ -137,7 +185,20 @@ def test_file_system_that_cannot_send_files_is_read(file, monkeypatch):
 
     monkeypatch.setattr(os, "sendfile", impossible)
     monkeypatch.setattr(verified_files, "CHUNK_SIZE", 30)
-    assert VerifiedFiles().read(file, describe([CONTENT]))[:] == CONTENT
+    monkeypatch.setattr(verified_files, "BLOCK_SIZE", 30)
+    monkeypatch.setattr(verified_files, "READ_SIZE", 7)
+    real, read = os.pread, []
+
+    def noted(descriptor: int, size: int, start: int) -> bytes:
+        content = real(descriptor, size, start)
+        read.extend(range(start, start + len(content)))
+        return content
+
+    monkeypatch.setattr(os, "pread", noted)
+    for field in ("xxh3_128_of_blocks", "sha256"):
+        read.clear()
+        assert VerifiedFiles().read(file, described(CONTENT, field))[:] == CONTENT
+        assert set(read) == set(range(100))
 
 
 def test_what_was_verified_is_not_hashed_again(file, num_hashed):
