@@ -24,6 +24,7 @@ from audiozen.config.instantiate import bind, build_args, call, instantiate, loc
 from audiozen.config.problems import Problem
 from audiozen.config.reader import read_config
 from audiozen.config.schema import TargetConfig
+from audiozen.config.settings import as_table
 from audiozen.data.shared_ids import ids_of, shared_ids, warning_of
 from audiozen.errors import AudioError, ConfigError, ManifestError, RequestError
 from audiozen.record import environment, write_json, write_toml
@@ -61,7 +62,7 @@ class Experiment:
         self.exp_id = self.config.meta.exp_id or resolved.source.stem
         self.exp_dir = Path(self.config.meta.save_dir) / self.exp_id
         acoustics = self.config.acoustics
-        self._offered: dict[str, Any] = acoustics.model_dump() if acoustics else {}
+        self._offered: dict[str, Any] = as_table(acoustics) if acoustics else {}
         self._search_dirs = resolved.search_dirs
         self._check_trainer()
 
@@ -236,15 +237,15 @@ class Experiment:
         self, config: DataLoaderConfig, dataset: Any, *, is_train: bool
     ) -> dict[str, Any]:
         """Arguments of a DataLoader. What needs workers or a GPU is left out without them."""
-        options = config.model_dump(exclude={"prefetch_factor", "persistent_workers"})
+        only_with_workers = ("prefetch_factor", "persistent_workers")
+        options = {key: vars(config)[key] for key in vars(config) if key not in only_with_workers}
         if config.shuffle is None:
             options["shuffle"] = is_train and not isinstance(dataset, IterableDataset)
         if config.collate_fn is not None:
             options["collate_fn"] = locate(config.collate_fn, self._search_dirs)
         options["pin_memory"] = config.pin_memory and torch.cuda.is_available()
         if config.num_workers > 0:
-            options["prefetch_factor"] = config.prefetch_factor
-            options["persistent_workers"] = config.persistent_workers
+            options |= {key: vars(config)[key] for key in only_with_workers}
         return options
 
     # ---- record ----------------------------------------------------------------------------
@@ -288,13 +289,13 @@ class Experiment:
 
     def record(self) -> dict[str, Any]:
         """All settings as tables, with those that the file does not state."""
-        tables = self.config.model_dump(exclude_none=True)
+        tables = as_table(self.config)
         tables["meta"] |= {
             "save_dir": str(Path(self.config.meta.save_dir).absolute()),
             "exp_id": self.exp_id,
             "code_dirs": [str(folder) for folder in self._search_dirs],
         }
-        settings = self.trainer_config.model_dump(exclude_none=True)
+        settings = as_table(self.trainer_config)
         tables["meta"] |= {key: settings.pop(key) for key in ("seed", "deterministic")}
         tables["trainer"]["args"] = settings | self.config.trainer_extras
         return tables

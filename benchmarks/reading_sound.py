@@ -12,14 +12,14 @@ clean signals. One process, one thread, and the files are in the cache of the sy
 Prints items per second of processor time (which is wall time on a machine that does nothing else), and the ratio to
 soundfile, round by round: medians. Ends with 1 where not all give the same bits.
 
-The process keeps memory that was freed. Otherwise glibc gives some of it back and fetches it anew, in a pattern that
-differs from run to run and costs more than reading does; ``--plain-malloc`` leaves it to that.
+The process keeps memory that was freed, for all readers alike, as AudioZEN's training and its data workers do
+(``audiozen.processes.memory``). Otherwise glibc gives some of it back and fetches it anew, in a pattern that differs
+from run to run and costs more than reading does; ``--plain-malloc`` leaves it to that.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import random
 import shutil
 import statistics
@@ -38,6 +38,7 @@ from audiozen.data.audio import read_audio, write_audio
 from audiozen.data.manifest import Entry, read_manifest, scan_audio, write_manifest
 from audiozen.data.packed import PACK_SUFFIX, PackedAudio
 from audiozen.data.packing import pack
+from audiozen.processes.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,6 @@ SOUND = Path(__file__).parents[1] / "recipes" / "debian_noisy_speech" / "audio"
 SAMPLE_RATE = 16000
 NUM_SAMPLES = 4 * SAMPLE_RATE
 BATCH_SIZE = 16
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PARTS = ("speech", "noise")
 WANTED = {
     ("read_audio, wav", "wav"): 2,
@@ -178,14 +178,6 @@ def ways_to_read(folder: Path, corpus: dict[str, list[Entry]]) -> dict[str, Call
 
 
 # ---- measuring -----------------------------------------------------------------------------------
-
-
-def keep_freed_memory() -> None:
-    """Let malloc neither give memory back nor map it piece by piece."""
-    malloc = ctypes.CDLL(None)
-    for parameter, size in ((M_TRIM_THRESHOLD, 1 << 30), (M_MMAP_THRESHOLD, 1 << 25)):
-        if not malloc.mallopt(parameter, size):
-            raise OSError(f"mallopt({parameter}, {size}) was refused")
 
 
 def seconds(read: Callable[[Any], Batch], batches: Sequence[Sequence[Item]]) -> float:

@@ -19,8 +19,7 @@ print('modules:', *sorted(names))
 
 COMMAND_LINE = {"annotated_doc", "shellingham", "typer"}
 HELP = {"markdown_it", "mdurl", "pygments", "rich"}
-SETTINGS = {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
-CHECKPOINTS = {"safetensors", "xxhash"}
+CHECKPOINTS = {"xxhash"}
 
 TRAINS = """
 import torch
@@ -67,14 +66,14 @@ assert main(['--help']) == 0
     assert packages_after(program) <= COMMAND_LINE | HELP | {"typing_extensions"}
 
 
-def test_trainer_brings_settings_and_checkpoints_besides_pytorch():
+def test_trainer_brings_checkpoints_besides_pytorch():
     own = packages_after("import audiozen.trainer.base_trainer") - packages_after("import torch")
-    assert own <= SETTINGS | CHECKPOINTS
+    assert own <= CHECKPOINTS
 
 
 def test_training_brings_nothing_more(tmp_path):
     pytorch = packages_after("import torch; torch.optim.Adam([torch.zeros(1)])")
-    assert packages_after(TRAINS, tmp_path) - pytorch <= SETTINGS | CHECKPOINTS
+    assert packages_after(TRAINS, tmp_path) - pytorch <= CHECKPOINTS
 
 
 def test_training_of_the_demo_brings_what_reads_its_sound(tmp_path):
@@ -97,7 +96,7 @@ assert main({arguments}) == 0
 """
     recipes_own = {"data", "mixture_plan", "model", "trainer"}
     sound = {"_cffi_backend", "_soundfile", "_soundfile_data", "cffi", "soundfile", "soxr"}
-    settings = SETTINGS | CHECKPOINTS | COMMAND_LINE | {"tomli_w"}
+    settings = CHECKPOINTS | COMMAND_LINE | {"tomli_w"}
     pytorch = packages_after("import torch; torch.optim.Adam([torch.zeros(1)])")
     found = packages_after(program, tmp_path) - pytorch
     assert found <= settings | sound | recipes_own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import time
 import traceback
@@ -11,56 +12,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from audiozen.cli.check import check
-from audiozen.cli.compare import compare
-from audiozen.cli.new import new
-from audiozen.cli.pack import pack
-from audiozen.cli.predict import predict
-from audiozen.cli.report import report
-from audiozen.cli.runs import runs
-from audiozen.cli.score import score
-from audiozen.cli.table import table
-from audiozen.cli.test import test
-from audiozen.cli.train import train
-from audiozen.cli.validate import validate
+from audiozen.cli.request import TRACEBACK
+from audiozen.cli.train import plain_arguments, train
 from audiozen.errors import AudioZENError, Preempted, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TRACEBACK = "--traceback"
+INTERRUPTED = 128 + signal.SIGINT
 GRACE = 3.0
 """Seconds. torchrun ends all processes when one has failed, also that which was about to say why."""
 
 REFUSALS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-
-app = typer.Typer(
-    name="audiozen",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (
-    *(train, validate, test, predict, score, table, report, compare, runs),
-    *(check, pack, new),
-):
-    app.command()(command)
-
-
-@app.callback()
-def options(
-    show_traceback: bool = typer.Option(
-        False,
-        TRACEBACK,
-        help="Show the traceback of every error.",
-    ),
-) -> None:
-    """Train and score audio and speech models.
-
-    Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 75 stopped by a signal (--resume).
-    """
-    del show_traceback  # main() reads it, as the commands must not have to pass it on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = [word for word in words if word != TRACEBACK]  # may stand anywhere
     try:
-        app(arguments, prog_name="audiozen")
+        _run(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except AudioZENError as error:
@@ -85,12 +48,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _tell(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as error:
         if error.errno not in REFUSALS_OF_THE_DISK or TRACEBACK in words:
             raise
         _tell(AudioZENError(f"the disk refuses: {error}"))
         return AudioZENError.exit_code
     return 0
+
+
+def _run(words: Sequence[str]) -> None:
+    """Train where that is plainly what is wanted. Else let typer read the words, for which it imports pydantic."""
+    arguments = plain_arguments(words)
+    if arguments is not None:
+        train(**arguments)
+    else:
+        from audiozen.cli.app import app
+
+        app(words, prog_name="audiozen")
 
 
 def _tell(error: AudioZENError) -> None:

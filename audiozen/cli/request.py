@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from audiozen.trainer.base_trainer import BaseTrainer
     from audiozen.trainer.checkpoint import CheckpointStore
 
+TRACEBACK = "--traceback"
+
 ConfigFile: TypeAlias = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The experiment's .toml file.", show_default=False)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,8 +18,12 @@ from audiozen.cli.request import (
 from audiozen.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from audiozen.experiment import Experiment
     from audiozen.trainer.base_trainer import BaseTrainer
+
+FLAGS = {"--resume": "resume", "--allow-changes": "allow_changes", "--profile": "profile"}
 
 
 def train(
@@ -55,6 +60,20 @@ def train(
         own = trainer.folder.config  # as run, overrides included
         test = f"audiozen test {own}, then " if experiment.config.test_dataset else ""
         tell(f"look and listen: {test}audiozen report {experiment.exp_dir}")
+
+
+def plain_arguments(words: Sequence[str]) -> dict[str, Any] | None:
+    """Arguments of :func:`train`, where the words of the command line are those and nothing else; or None.
+
+    >>> plain_arguments(["train", "baseline.toml", "--resume"])
+    {'config': PosixPath('baseline.toml'), 'overrides': None, 'resume': True}
+    """
+    values = [word for word in words[1:] if word not in FLAGS]
+    if words[:1] != ["train"] or not values or any(value.startswith("-") for value in values):
+        return None
+    config, *overrides = values
+    flags = {FLAGS[word]: True for word in words if word in FLAGS}
+    return {"config": Path(config), "overrides": overrides or None, **flags}
 
 
 def train_with_profile(trainer: BaseTrainer, train: Any, validation: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audiozen.config.combinations import combination_problems
-from audiozen.config.problems import Problem, settings_problems, suggestion
-from audiozen.config.schema import AcousticsConfig, ExperimentConfig, TrainerConfig, is_named
+from audiozen.config.problems import Problem, suggestion
+from audiozen.config.schema import AcousticsConfig, ExperimentConfig, TrainerConfig
+from audiozen.config.settings import is_named, kinds_of, settings_problems
 from audiozen.config.signature import missing, mistyped, parameters_through_bases
 from audiozen.config.targets import (
     Surroundings,
@@ -42,9 +43,9 @@ TRAINER_ARGUMENTS = frozenset(
 def setting_problems(tables: Tables) -> list[Problem]:
     """Unknown, missing, mistyped and senseless settings. Runs nobody's code."""
     args = _args(tables.get("trainer"))
-    known = {key: value for key, value in args.items() if key in TrainerConfig.model_fields}
+    known = {key: value for key, value in args.items() if key in kinds_of(TrainerConfig)}
     return [
-        *settings_problems(ExperimentConfig, tables, None),
+        *settings_problems(ExperimentConfig, tables),
         *settings_problems(TrainerConfig, known, ("trainer", "args")),
         *combination_problems(tables),
     ]
@@ -52,7 +53,7 @@ def setting_problems(tables: Tables) -> list[Problem]:
 
 def code_problems(tables: Tables, search_dirs: tuple[Any, ...]) -> list[Problem]:
     """Paths that lead nowhere, and arguments that do not fit. Imports the modules that the paths name."""
-    offered = AcousticsConfig.model_fields if isinstance(tables.get("acoustics"), dict) else ()
+    offered = kinds_of(AcousticsConfig) if isinstance(tables.get("acoustics"), dict) else ()
     around, nothing_offered = Surroundings(search_dirs, offered), Surroundings(search_dirs)
     problems = _trainer_problems(tables.get("trainer"), around)
     for place, table in _targets(tables, "model"):
@@ -73,7 +74,7 @@ def _trainer_problems(table: object, around: Surroundings) -> list[Problem]:
     if not isinstance(table, dict) or not isinstance(table.get("path"), str):
         return []
     args = _args(table)
-    extras = {key: value for key, value in args.items() if key not in TrainerConfig.model_fields}
+    extras = {key: value for key, value in args.items() if key not in kinds_of(TrainerConfig)}
     nested = nested_problems(extras, ("trainer", "args"), around)
     try:
         cls = locate_callable(table["path"], around.search_dirs)
@@ -109,7 +110,7 @@ def _misspelt(extras: dict[str, Any]) -> list[Problem]:
 
 
 def _unknown(key: str, own: Any) -> str:
-    known = {*own, *TrainerConfig.model_fields}
+    known = {*own, *kinds_of(TrainerConfig)}
     near = suggestion(key, known, what="known keys")
     return f"unknown key {key}; {near}"
 

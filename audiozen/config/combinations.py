@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audiozen.config.problems import Problem, suggestion
-from audiozen.config.schema import is_named
+from audiozen.config.settings import is_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable

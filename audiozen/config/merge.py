@@ -6,7 +6,8 @@ import tomllib
 from typing import Any
 
 from audiozen.config.problems import Problem
-from audiozen.config.schema import TrainerConfig, as_list, is_named
+from audiozen.config.schema import TrainerConfig
+from audiozen.config.settings import as_list, is_named, kinds_of
 
 Tables = dict[str, Any]
 
@@ -71,7 +72,7 @@ def _without_old_args(base: Tables, changes: Tables, table: str | None) -> Table
     old, new = base.get("path"), changes.get("path")
     if old is None or new is None or old == new or not isinstance(base.get("args"), dict):
         return dict(base)
-    kept = TrainerConfig.model_fields if table == "trainer" else {}
+    kept = kinds_of(TrainerConfig) if table == "trainer" else {}
     return base | {"args": {key: value for key, value in base["args"].items() if key in kept}}
 
 

@@ -22,6 +22,7 @@ from audiozen.config.environment import expand
 from audiozen.config.merge import Tables, apply_overrides, lists_of_datasets, merge
 from audiozen.config.problems import Problem
 from audiozen.config.schema import ExperimentConfig
+from audiozen.config.settings import build_settings
 from audiozen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def read_config(
     found = _check(tables, search_dirs, check_code=check_code)
     problems += [problem for problem in found if problem.place not in known]
     _refuse(source, problems, tables, find)
-    return ResolvedConfig(source, ExperimentConfig.model_validate(tables), tables, search_dirs)
+    config = build_settings(ExperimentConfig, tables, source=str(source))
+    return ResolvedConfig(source, config, tables, search_dirs)
 
 
 def _refuse(

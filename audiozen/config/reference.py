@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from dataclasses import MISSING, Field, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audiozen.config.schema import (
     AcousticsConfig,
@@ -16,17 +17,13 @@ from audiozen.config.schema import (
     Interval,
     MetaConfig,
     SaveInterval,
-    Settings,
     TargetConfig,
     TrainerConfig,
 )
+from audiozen.config.settings import Settings, as_table, kinds_of
 from audiozen.config.values import describe
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
-
-_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
+_TABLES: tuple[tuple[str, type[Settings]], ...] = (
     ("The file", ExperimentConfig),
     ("`[meta]`", MetaConfig),
     ("`[trainer.args]`", TrainerConfig),
@@ -79,7 +76,7 @@ def settings_page() -> str:
     return "\n".join([_HEAD, *(_section(title, cls) for title, cls in _TABLES)])
 
 
-def _section(title: str, cls: type[BaseModel]) -> str:
+def _section(title: str, cls: type[Settings]) -> str:
     lines = [
         f"## {title}",
         "",
@@ -88,12 +85,12 @@ def _section(title: str, cls: type[BaseModel]) -> str:
         "| key | kind | default | meaning |",
         "|---|---|---|---|",
     ]
-    known = meanings(cls)
-    lines += [_row(name, field, known[name]) for name, field in cls.model_fields.items()]
+    kinds, known = kinds_of(cls), meanings(cls)
+    lines += [_row(field, kinds[field.name], known[field.name]) for field in fields(cls)]
     return "\n".join(lines) + "\n"
 
 
-def _about(cls: type[BaseModel]) -> str:
+def _about(cls: type[Settings]) -> str:
     """The docstring without the name of the table that it starts with."""
     text = inspect.getdoc(cls) or ""
     if text.startswith("``["):
@@ -101,7 +98,7 @@ def _about(cls: type[BaseModel]) -> str:
     return (text[0].upper() + text[1:]).replace("``", "`")
 
 
-def meanings(cls: type[BaseModel]) -> dict[str, str]:
+def meanings(cls: type[Settings]) -> dict[str, str]:
     """What stands below each field of a class and of those that it is made of.
 
     They are read from the source, here rather than when the classes are made: nobody else needs them.
@@ -116,22 +113,22 @@ def meanings(cls: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _row(name: str, field: FieldInfo, meaning: str) -> str:
+def _row(field: Field[Any], kind: Any, meaning: str) -> str:
     meaning = " ".join(meaning.split()).replace("``", "`")
-    cells = (f"`{name}`", describe(field).replace("'", "`"), _default(field), meaning)
+    cells = (f"`{field.name}`", describe(kind).replace("'", "`"), _default(field), meaning)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "must be stated"
-    return f"`{_in_toml(field.get_default(call_default_factory=True))}`"
+def _default(field: Field[Any]) -> str:
+    if field.default_factory is not MISSING:
+        return f"`{_in_toml(field.default_factory())}`"
+    return "must be stated" if field.default is MISSING else f"`{_in_toml(field.default)}`"
 
 
 def _in_toml(value: Any) -> str:
     """A default as one would write it; None is what one does not write."""
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(exclude_none=True)
+    if isinstance(value, Settings):
+        value = as_table(value)
     if isinstance(value, dict):
         inside = ", ".join(f"{key} = {_in_toml(item)}" for key, item in value.items())
         return f"{{ {inside} }}" if inside else "{}"

@@ -7,33 +7,31 @@ refused, with a suggestion. ``docs/settings.md`` is made of this module.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from audiozen.config.settings import Settings, as_table, build_settings, kinds_of
+from audiozen.config.values import Limits
 
-from audiozen.config.problems import NAMED, SINGLE
-
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
-PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
+PositiveInt = Annotated[int, Limits(gt=0)]
+NonNegativeInt = Annotated[int, Limits(ge=0)]
+PositiveFloat = Annotated[float, Limits(gt=0)]
+Seed = Annotated[int, Limits(ge=0, le=2**32 - 1)]
 
 
-class Settings(BaseModel):
-    """A frozen table of settings that refuses unknown keys."""
+def no_nul(value: str | list[str] | None) -> str | None:
+    """What is wrong with paths that have a character which no system allows in them."""
+    return "a path cannot contain the character NUL" if "\0" in "".join(value or "") else None
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=True)
+
+def name_of_folder(value: str | None) -> str | None:
+    """What is wrong with a name that no folder can have."""
+    if value is not None and (value in ("", ".", "..") or set(value) & set("/\\\0")):
+        return f"{value!r} cannot be the name of a folder; put folders into [meta] save_dir"
+    return None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Interval(Settings):
     """How often something happens. Several may be given; each is due on its own. None given: never."""
 
@@ -43,6 +41,7 @@ class Interval(Settings):
     """Every so many steps (optimizer updates), also inside an epoch."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SaveInterval(Interval):
     """How often a checkpoint is written. Steps and minutes are besides the epochs."""
 
@@ -52,6 +51,7 @@ class SaveInterval(Interval):
     """Every so many minutes, also inside an epoch."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Settings):
     """``[trainer.args]``: when the loop stops, how one step is made, and what is kept."""
 
@@ -73,7 +73,7 @@ class TrainerConfig(Settings):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several processes share the work. ddp: each has the whole model. fsdp: each has a part of the weights,
     gradients and optimizer states, which takes less memory and more time. auto: ddp where there are several."""
-    fsdp_units: list[str] = []
+    fsdp_units: list[str] = field(default_factory=list)
     """With strategy = "fsdp": names of classes; the weights of each module of them are put together one module at a
     time. Empty: those of the whole model at once."""
     find_unused_parameters: bool = False
@@ -94,7 +94,7 @@ class TrainerConfig(Settings):
 
     lr_scheduler_interval: Literal["step", "epoch"] = "step"
     """When the learning-rate schedule advances. ReduceLROnPlateau always follows the score."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Limits(ge=0, lt=1)] | None = None
     """Evaluate and publish a moving average of the weights with this decay. None: the weights."""
     on_nonfinite: Literal["raise", "skip", "ignore"] = "raise"
     """A loss or gradient that is NaN or infinite. raise: stop before it is saved. skip: leave out the
@@ -131,16 +131,14 @@ class TrainerConfig(Settings):
     """Processes that compute slow metrics beside the model. None: one per core, divided among the processes of the
     machine. 0: none; metrics are computed in turn. The values do not depend on it."""
 
-    @model_validator(mode="after")
-    def _check_together(self) -> TrainerConfig:
+    def problems(self) -> list[str]:
+        """What does not go together."""
         problems = []
         if self.strategy == "fsdp" and self.precision == "fp16":
             problems.append('precision: "fp16" does not go with strategy = "fsdp"; take "bf16"')
         if self.cuda_graphs:
             problems += self._graph_problems()
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return problems
 
     def _graph_problems(self) -> list[str]:
         """What does not go with ``cuda_graphs``; a trainer knows of more."""
@@ -158,12 +156,13 @@ class TrainerConfig(Settings):
         return problems
 
 
+@dataclass(frozen=True, kw_only=True)
 class MetaConfig(Settings):
     """``[meta]``: what the experiment is called and where it goes."""
 
-    save_dir: str = "exp"
+    save_dir: Annotated[str, no_nul] = "exp"
     """Folder of all experiments. Relative to the current folder."""
-    exp_id: str | None = None
+    exp_id: Annotated[str | None, name_of_folder] = None
     """Name of this experiment's folder. None: the name of the file without its ending."""
     seed: Seed = 0
     """Start of all random numbers."""
@@ -171,27 +170,12 @@ class MetaConfig(Settings):
     """Free text."""
     deterministic: bool = False
     """Refuse operations that do not give the same bits twice."""
-    code_dirs: list[str] | None = None
+    code_dirs: Annotated[list[str] | None, no_nul] = None
     """Folders in which a path is looked up before the installed packages. None: the folder of the file and its
     parent, then those of the file that it extends."""
 
-    @field_validator("save_dir", "code_dirs")
-    @classmethod
-    def _refuse_nul(cls, value: Any) -> Any:
-        if "\0" in "".join(value or ""):
-            raise ValueError("a path cannot contain the character NUL")
-        return value
 
-    @field_validator("exp_id")
-    @classmethod
-    def _refuse_paths(cls, value: str | None) -> str | None:
-        if value is not None and (value in ("", ".", "..") or set(value) & set("/\\\0")):
-            raise ValueError(
-                f"{value!r} cannot be the name of a folder; put folders into [meta] save_dir"
-            )
-        return value
-
-
+@dataclass(frozen=True, kw_only=True)
 class AcousticsConfig(Settings):
     """``[acoustics]``: stated once, offered to model, loss, data and trainer by the names of its keys.
 
@@ -207,8 +191,8 @@ class AcousticsConfig(Settings):
     win_length: PositiveInt = 512
     """Length of the window, in samples; at most n_fft."""
 
-    @model_validator(mode="after")
-    def _check_lengths(self) -> AcousticsConfig:
+    def problems(self) -> list[str]:
+        """What does not go together."""
         problems = []
         if self.win_length > self.n_fft:
             problems.append(
@@ -220,20 +204,20 @@ class AcousticsConfig(Settings):
                 f"hop_length: {self.hop_length} is longer than win_length ({self.win_length}), "
                 "so samples between the frames would be lost; lower it"
             )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return problems
 
 
+@dataclass(frozen=True, kw_only=True)
 class TargetConfig(Settings):
     """A class or function and what it is called with."""
 
     path: str
     """Dotted name: looked up beside the experiment file, then in its parent, then in packages."""
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments. A table with path (and args) among them is built first."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class DataLoaderConfig(Settings):
     """``[train_dataset.dataloader]``: how samples become batches."""
 
@@ -255,6 +239,7 @@ class DataLoaderConfig(Settings):
     """Dotted name of a function that makes a batch of a list of samples. None: PyTorch's own."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class DatasetConfig(TargetConfig):
     """Samples, and how they become batches.
 
@@ -268,29 +253,11 @@ class DatasetConfig(TargetConfig):
     """How samples become batches."""
 
 
-def is_named(table: object) -> bool:
-    """Whether a table such as ``[model]`` holds several named targets instead of being one."""
-    if not isinstance(table, dict) or not table or table.keys() & {"path", "args"}:
-        return False
-    return all(isinstance(value, dict) for value in table.values())
+Targets = TargetConfig | dict[str, TargetConfig]
+Datasets = list[DatasetConfig]
 
 
-def as_list(tables: object) -> object:
-    """A single ``[test_dataset]`` is a list of one."""
-    return [tables] if isinstance(tables, dict) else tables
-
-
-def _form(table: object) -> str:
-    return NAMED if is_named(table) else SINGLE
-
-
-Targets = Annotated[
-    Annotated[TargetConfig, Tag(SINGLE)] | Annotated[dict[str, TargetConfig], Tag(NAMED)],
-    Discriminator(_form),
-]
-Datasets = Annotated[list[DatasetConfig], BeforeValidator(as_list)]
-
-
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(Settings):
     """One experiment file.
 
@@ -298,6 +265,8 @@ class ExperimentConfig(Settings):
     (``[model.generator]``, ``[model.discriminator]``): a named optimizer gets the parameters of the model of its
     name, a named schedule the optimizer of its name.
     """
+
+    is_file: ClassVar[bool] = True
 
     meta: MetaConfig = MetaConfig()
     """What the experiment is called and where it goes."""
@@ -315,26 +284,25 @@ class ExperimentConfig(Settings):
     """Called with the optimizer first."""
     train_dataset: DatasetConfig | None = None
     """What is trained on."""
-    validate_dataset: Datasets = []
+    validate_dataset: Datasets = field(default_factory=list)
     """One table, or several: what the best checkpoint is chosen by."""
-    test_dataset: Datasets = []
+    test_dataset: Datasets = field(default_factory=list)
     """One table, or several: what ``audiozen test`` scores."""
 
     @property
     def trainer_config(self) -> TrainerConfig:
         """The settings among ``[trainer.args]``, with seed and deterministic of ``[meta]``."""
-        return TrainerConfig.model_validate(
-            trainer_settings(self.meta.model_dump(), self.trainer.args)
-        )
+        settings = trainer_settings(as_table(self.meta), self.trainer.args)
+        return build_settings(TrainerConfig, settings, source="[trainer.args]")
 
     @property
     def trainer_extras(self) -> dict[str, Any]:
         """Those of ``[trainer.args]`` that are no settings: arguments of the recipe's own trainer."""
-        known = TrainerConfig.model_fields
+        known = kinds_of(TrainerConfig)
         return {key: value for key, value in self.trainer.args.items() if key not in known}
 
 
 def trainer_settings(meta: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
     """Fields of TrainerConfig out of ``[meta]`` and ``[trainer.args]``."""
     shared = {key: meta[key] for key in ("seed", "deterministic") if key in meta}
-    return shared | {key: value for key, value in args.items() if key in TrainerConfig.model_fields}
+    return shared | {key: value for key, value in args.items() if key in kinds_of(TrainerConfig)}

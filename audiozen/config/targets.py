@@ -6,8 +6,9 @@ import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from audiozen.config.locate import locate
-from audiozen.config.problems import Problem, settings_problems
+from audiozen.config.problems import Problem
 from audiozen.config.schema import TargetConfig
+from audiozen.config.settings import settings_problems
 from audiozen.config.signature import is_target, signature_problems
 from audiozen.errors import RequestError
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from inspect import isfunction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 _LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
 _TABLES = (dict, Mapping)
 _SCALARS = {bool: "true or false", str: "a string", Path: "a path", os.PathLike: "a path"}
 _LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+_IS_WITHIN = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of a number: ``Annotated[int, Limits(gt=0)]``. The names are those that other packages use, too."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
 
 
 def fits(value: object, annotation: Any) -> bool:
@@ -23,7 +34,7 @@ def fits(value: object, annotation: Any) -> bool:
     As TOML means it: an integer is a number, true and false are not, a list is what a tuple is
     written as, and a string is what a path is written as. What cannot be judged fits.
     """
-    base, _ = _unwrap(annotation)
+    base, limits = _unwrap(annotation)
     origin, arms = get_origin(base) or base, get_args(base)
     if origin in (Union, types.UnionType):
         return any(_fits_arm(value, arm) for arm in arms)
@@ -33,7 +44,14 @@ def fits(value: object, annotation: Any) -> bool:
         return isinstance(value, list) and all(fits(item, _item(arms)) for item in value)
     if origin in _TABLES:
         return isinstance(value, dict) and all(fits(v, _item(arms[1:])) for v in value.values())
-    return _fits_scalar(value, origin)
+    return _fits_scalar(value, origin) and _is_within(value, limits)
+
+
+def refusal(value: object, annotation: Any) -> str | None:
+    """What a function in ``Annotated[str, function]`` has against a value that fits; None: nothing."""
+    metadata = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    sentences = (check(value) for check in metadata if isfunction(check))
+    return next(filter(None, sentences), None)
 
 
 def describe(annotation: Any) -> str:
@@ -48,7 +66,7 @@ def describe(annotation: Any) -> str:
         return _describe_number("an integer" if origin is int else "a number", limits)
     if origin in _LISTS:
         return "a list"
-    if origin in _TABLES or (isinstance(origin, type) and issubclass(origin, BaseModel)):
+    if origin in _TABLES or is_dataclass(origin):
         return "a table"
     return _SCALARS.get(origin) or str(getattr(origin, "__name__", origin))
 
@@ -79,10 +97,20 @@ def _fits_scalar(value: object, expected: Any) -> bool:
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _is_number(value)
     if expected in (str, Path, os.PathLike):
         return isinstance(value, str)
     return expected is not type(None)  # TOML has no null
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_within(value: Any, limits: dict[str, float]) -> bool:
+    return not _is_number(value) or all(
+        _IS_WITHIN[name](value, limit) for name, limit in limits.items()
+    )
 
 
 def _item(arms: tuple[Any, ...]) -> Any:
@@ -93,8 +121,6 @@ def _item(arms: tuple[Any, ...]) -> Any:
 
 def _unwrap(annotation: Any) -> tuple[Any, dict[str, float]]:
     """The bare annotation and its limits."""
-    if isinstance(annotation, FieldInfo):
-        return annotation.annotation, _limits(annotation.metadata)
     if get_origin(annotation) is Annotated:
         base, *metadata = get_args(annotation)
         return base, _limits(metadata)
@@ -103,10 +129,11 @@ def _unwrap(annotation: Any) -> tuple[Any, dict[str, float]]:
 
 def _limits(metadata: Iterable[Any]) -> dict[str, float]:
     found: dict[str, float] = {}
-    for item in metadata:
-        nested = item.metadata if isinstance(item, FieldInfo) else [item]
-        for part in nested:
-            found |= {name: getattr(part, name) for name in _LIMITS if hasattr(part, name)}
+    for item in metadata:  # anything: each package has its own
+        inside = getattr(item, "metadata", None)  # pydantic.Field(gt=0) has them one by one
+        for part in inside if isinstance(inside, list) else [item]:
+            stated = {name: getattr(part, name, None) for name in _LIMITS}
+            found |= {name: limit for name, limit in stated.items() if _is_number(limit)}
     return found
 
 

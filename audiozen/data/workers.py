@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from audiozen.errors import TrainingError
+from audiozen.processes.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,7 +164,7 @@ class _Nowhere:
 
 
 class WorkerStart:
-    """Runs first in each worker: signals, the dataset that users know, then their
+    """Runs first in each worker: signals, memory, the dataset that users know, then their
     ``worker_init_fn``.
 
     Args:
@@ -176,6 +177,7 @@ class WorkerStart:
     def __call__(self, worker_id: int) -> None:
         """Called by PyTorch, with the number of the worker."""
         _leave_signals_to_the_main_process()
+        keep_freed_memory()
         info: Any = get_worker_info()
         # A worker_init_fn opens or sets something on get_worker_info().dataset, which is frozen,
         # and means its own.

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from audiozen.acoustics import STFT
-from audiozen.config.problems import build_settings
 from audiozen.config.schema import AcousticsConfig, TrainerConfig
+from audiozen.config.settings import build_settings, kinds_of
 from audiozen.data.bad_samples import BadSamples
 from audiozen.data.loader import TrainingLoader
 from audiozen.data.sampler import seed_generators
@@ -254,7 +254,7 @@ class BaseTrainer:
             self._adopt(acoustics)
 
     def _adopt(self, acoustics: AcousticsConfig) -> None:
-        for name, value in acoustics:
+        for name, value in vars(acoustics).items():
             setattr(self, name, value)
         self.stft = STFT(acoustics.n_fft, acoustics.hop_length, acoustics.win_length).to(
             self.device
@@ -264,7 +264,7 @@ class BaseTrainer:
     def __getattr__(self, name: str) -> Any:
         reason = (
             "; state [acoustics] in the experiment, or pass acoustics to the trainer"
-            if name in (*AcousticsConfig.model_fields, "stft", "istft")
+            if name in (*kinds_of(AcousticsConfig), "stft", "istft")
             else ""
         )
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{reason}")

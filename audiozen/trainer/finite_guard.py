@@ -96,9 +96,7 @@ class FiniteGuard:
         self._num_judged = 0
         self.is_judging = config.on_nonfinite != "ignore"
         self._must_measure = (
-            self.is_judging
-            or config.max_grad_norm != math.inf
-            or engine.scales_loss
+            self.is_judging or config.max_grad_norm != math.inf or engine.scales_loss
         )
         self._not_measured = torch.full((), math.nan)
 

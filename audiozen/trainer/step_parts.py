@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -237,8 +238,8 @@ class _Counting:
 
 
 def _end_of_next_epoch(trainer: BaseTrainer) -> EndOfTraining:
-    limits = {"max_steps": None, "max_epochs": trainer.state.epoch + 1, "patience": None}
-    return EndOfTraining(trainer.config.model_copy(update=limits))
+    end = trainer.state.epoch + 1
+    return EndOfTraining(replace(trainer.config, max_steps=None, max_epochs=end, patience=None))
 
 
 def _inside(around: Around, part: str, function: Callable[..., T]) -> Callable[..., T]:

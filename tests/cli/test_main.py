@@ -2,19 +2,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import wraps
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from audiozen.cli import main as main_module
+from audiozen.cli.app import app
 from audiozen.cli.main import main
+from audiozen.cli.train import plain_arguments, train
 
 
 def test_help_lists_exactly_the_commands_that_exist(audiozen) -> None:
     result = audiozen("--help")
     assert result.returncode == 0
-    names = [command.callback.__name__ for command in main_module.app.registered_commands]
+    names = [command.callback.__name__ for command in app.registered_commands]
     assert names == [
         *("train", "validate", "test", "predict", "score", "table", "report", "compare", "runs"),
         *("check", "pack", "new"),
@@ -49,6 +54,47 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Usage: audiozen" in captured.err
+
+
+PLAIN = [
+    "train a.toml",
+    "train a.toml x=1 y.z=[1,2]",
+    "train --resume a.toml",
+    "train a.toml x=1 --profile y=2 --allow-changes --resume",
+]
+NOT_PLAIN = [
+    *("", "train", "train --resume", "validate a.toml", "a.toml train", "train --help"),
+    *("train a.toml -h", "train a.toml --resum", "train -- a.toml", "train a.toml --resume=1"),
+    "--resume train a.toml",
+]
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_plain_words_are_read_as_typer_reads_them(line: str) -> None:
+    calls: list[dict[str, Any]] = []
+    probe = typer.Typer(callback=lambda: None)
+
+    @wraps(train)
+    def record(**arguments: Any) -> None:
+        calls.append(arguments)
+
+    probe.command("train")(record)
+    probe(line.split(), standalone_mode=False)
+    unset = dict.fromkeys(("resume", "allow_changes", "profile"), False)
+    assert [unset | (plain_arguments(line.split()) or {})] == calls
+
+
+@pytest.mark.parametrize("line", NOT_PLAIN)
+def test_what_is_not_plain_is_left_to_typer(line: str) -> None:
+    assert plain_arguments(line.split()) is None
+
+
+def test_interrupted_training_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audiozen.cli.main.train", interrupted)
+    assert main(["train", "a.toml"]) == 130
 
 
 @pytest.mark.parametrize("command", ["train", "validate", "test", "check"])

@@ -8,7 +8,8 @@ import pytest
 import torch
 import typer
 
-from audiozen.cli.main import app, main
+from audiozen.cli.app import app
+from audiozen.cli.main import main
 from audiozen.cli.score_signals import WITH_REFERENCE
 from audiozen.data.audio import read_audio, resample, write_audio
 from audiozen.metrics import METRICS, si_sdr, stoi

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Optional
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, Optional
 
 import pytest
 import torch
 
 from audiozen.config.schema import PositiveInt, TrainerConfig
-from audiozen.config.values import describe, fits, show
+from audiozen.config.settings import kinds_of
+from audiozen.config.values import Limits, describe, fits, refusal, show
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,9 @@ from audiozen.config.values import describe, fits, show
         ([0.9, 0.999], tuple[float | torch.Tensor, float]),
         ("anything", torch.Tensor),
         ({"deep": [1]}, Any),
+        (3, Annotated[int, Limits(gt=0, le=3)]),
+        (3, Annotated[int, torch.Tensor, SimpleNamespace(metadata=None)]),  # of others: no limits
+        ("x", Annotated[str, SimpleNamespace(gt=0)]),
     ],
 )
 def test_value_fits(value: object, annotation: Any) -> None:
@@ -54,6 +60,11 @@ def test_value_fits(value: object, annotation: Any) -> None:
         ("rleu", Literal["relu", "gelu"]),
         (True, Literal[1]),
         ("x", int | None),
+        (0, Annotated[int, Limits(gt=0, le=3)]),
+        (4, Annotated[int, Limits(gt=0, le=3)]),
+        (math.nan, Annotated[float, Limits(gt=0)]),
+        (0, Annotated[int, SimpleNamespace(metadata=[SimpleNamespace(gt=0)])]),
+        (0, Annotated[int, Limits(gt=0)] | None),
     ],
 )
 def test_value_does_not_fit(value: object, annotation: Any) -> None:
@@ -72,11 +83,20 @@ def test_value_does_not_fit(value: object, annotation: Any) -> None:
         (dict[str, Any], "a table"),
         (TrainerConfig, "a table"),
         (torch.Tensor, "Tensor"),
-        (TrainerConfig.model_fields["ema_decay"], "a number, at least 0 and below 1"),
+        (kinds_of(TrainerConfig)["ema_decay"], "a number, at least 0 and below 1"),
     ],
 )
 def test_kind_in_words(annotation: Any, words: str) -> None:
     assert describe(annotation) == words
+
+
+def test_function_in_an_annotation_says_what_is_wrong() -> None:
+    def no_space(value: str) -> str | None:
+        return "no spaces" if " " in value else None
+
+    assert refusal("a b", Annotated[str, no_space]) == "no spaces"
+    assert refusal("ab", Annotated[str, no_space]) is None
+    assert refusal("a b", str) is None
 
 
 def test_long_value_is_shown_short() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.main import get_command
 
-from audiozen.cli.main import app
+from audiozen.cli.app import app
 from audiozen.results.comparison import IDENTICAL, NO_DIFFERENCE, TOO_FEW
 from audiozen.results.leaderboard import ORDERS
 

@@ -59,6 +59,28 @@ def test_environment_has_the_last_word(variables):
     assert page_faults("keep_freed_memory()", **variables) > 0.5 * FAULTS_OF_FRESH_MEMORY
 
 
+IN_A_DATA_WORKER = """
+from types import SimpleNamespace
+from audiozen.data import workers
+
+workers._leave_signals_to_the_main_process = lambda: None
+workers.get_worker_info = lambda: SimpleNamespace(dataset=SimpleNamespace(dataset=None))
+workers.WorkerStart(None)(0)
+"""
+IN_TRAINING = """
+from audiozen.config.schema import TrainerConfig
+from audiozen.engine import Engine
+
+Engine(TrainerConfig(device="cpu"))
+"""
+
+
+@with_glibc
+@pytest.mark.parametrize("prepare", [IN_TRAINING, IN_A_DATA_WORKER])
+def test_training_and_data_workers_use_freed_arrays_again(prepare):
+    assert page_faults(prepare) < 0.05 * FAULTS_OF_FRESH_MEMORY
+
+
 @with_glibc
 def test_other_tunables_are_none_of_malloc():
     faults = page_faults("keep_freed_memory()", GLIBC_TUNABLES="glibc.rtld.nns=4")
