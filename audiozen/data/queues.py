@@ -9,6 +9,7 @@ import copy
 import multiprocessing
 import os
 import select
+import weakref
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
@@ -40,6 +41,9 @@ class QuickQueue(Queue):  # type: ignore[type-arg]  # has no type arguments at r
     def _reset(self, after_fork: bool = False) -> None:
         """Called by Python wherever this object comes to be."""
         super()._reset(after_fork)  # type: ignore[misc]  # not in Python's stubs
+        # A data loader that becomes garbage tells its workers to end, and by then its connections must not have been
+        # closed as the same garbage. Python's thread holds them for as long.
+        weakref.finalize(self, _let_go, self._writer).atexit = False
         self._poll = _poller(self._reader, select.POLLIN)
         self._has_room = _poller(self._writer, select.POLLOUT)
 
@@ -70,7 +74,12 @@ def _poller(connection: Any, event: int) -> Callable[..., bool]:
 
 
 def _is_ready(poll: select.poll, seconds: float = 0.0) -> bool:
-    return bool(poll.poll(max(0.0, 1e3 * seconds)))  # less than none would be for ever
+    events = poll.poll(max(0.0, 1e3 * seconds))  # less than none would be for ever
+    return bool(events) and not events[0][1] & select.POLLNVAL
+
+
+def _let_go(connection: Any) -> None:
+    """It was held until now."""
 
 
 def with_quick_queues(context: BaseContext | None) -> BaseContext:

@@ -172,3 +172,23 @@ def test_context_is_no_garbage():
 
 def test_default_context_is_that_of_the_process():
     assert with_quick_queues(None).get_start_method() == multiprocessing.get_start_method()
+
+
+class Owner:
+    """Ends in a circle with its queue, and sends its last word then, as a data loader of PyTorch does."""
+
+    def __init__(self, its_queue: Any) -> None:
+        self.queue, self.circle = its_queue, self
+
+    def __del__(self) -> None:
+        self.queue.put("the end")
+
+
+def test_last_word_of_what_becomes_garbage_arrives():
+    owner = Owner(queue())  # older, and so the first to end
+    reader, before = owner.queue._reader, descriptors()
+    del owner
+    gc.collect()
+    assert reader.poll(5)
+    assert pickle.loads(reader.recv_bytes()) == "the end"
+    assert len(descriptors()) < len(before)  # the other end was closed
