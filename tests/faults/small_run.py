@@ -82,6 +82,8 @@ def train(
     options: Any = {"batch_size": 2, "num_workers": num_workers}
     if num_workers:
         options["multiprocessing_context"] = "fork"  # in a process of a pool, the default is slow
+        # The last batch of an epoch is not asked for before the one before it has come, so that an accident costs one.
+        options["prefetch_factor"] = 1
     trainer.train(DataLoader(Vectors(), **options), DataLoader(Vectors(), **options))
 
 
