@@ -33,8 +33,24 @@ def neg_si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
     >>> print(f"{neg_si_sdr(clean + 0.1 * noise, clean):.1f} dB")
     -20.0 dB
     """
+    return neg_si_sdr_per_signal(estimate, reference).mean()
+
+
+def neg_si_sdr_per_signal(estimate: Tensor, reference: Tensor) -> Tensor:
+    """Negative SI-SDR in dB of each signal; :func:`neg_si_sdr` is its mean. Lower is better.
+
+    Args:
+        estimate: shape ``(..., time)``.
+        reference: same shape.
+
+    Returns:
+        Shape ``(...)``, in dB; 0 where the reference is silent.
+
+    Raises:
+        ShapeError: the shapes differ, or there is no sample.
+    """
     ratio = si_sdr(estimate, reference)
-    return -torch.where(is_silent(reference), 0, ratio).mean()
+    return -torch.where(is_silent(reference), 0, ratio)
 
 
 class NegSISDR(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from audiozen.errors import ShapeError
-from audiozen.losses import NegSISDR, neg_si_sdr
+from audiozen.losses import NegSISDR, neg_si_sdr, neg_si_sdr_per_signal
 
 
 def batch(size: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,6 +25,15 @@ def test_equals_the_mean_of_another_implementation():
 def test_module_equals_function():
     estimate, reference = batch()
     assert torch.equal(NegSISDR()(estimate, reference), neg_si_sdr(estimate, reference))
+
+
+def test_value_of_each_signal_is_that_of_the_signal_alone():
+    estimate, reference = batch(4)
+    reference[2] = 0
+    each = neg_si_sdr_per_signal(estimate.reshape(2, 2, -1), reference.reshape(2, 2, -1))
+    alone = torch.stack([neg_si_sdr(*pair) for pair in zip(estimate, reference)])
+    torch.testing.assert_close(each, alone.reshape(2, 2))
+    assert each[1, 0] == 0
 
 
 def test_silent_target_contributes_zero_and_is_counted():
