@@ -18,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from audiozen.data.content import content_of
 from audiozen.data.dealing import ComputedOrder, SamplerOrder
+from audiozen.data.queues import with_quick_queues
 from audiozen.data.sampler import derive_seed
 from audiozen.data.seeded_batches import Loaded, OnBadSample, SeededBatches
 from audiozen.data.slots import SPARE_SLOTS, made_slots
@@ -160,11 +161,12 @@ def rebuild(
 
 
 class _SlotLoader(DataLoader[Loaded]):
-    """A ``DataLoader`` of seeded batches, with new slots for its workers whenever they are started."""
+    """A ``DataLoader`` of seeded batches, with new slots and quick queues for its workers whenever they are started."""
 
     def _get_iterator(self) -> Any:
         if self.prefetch_factor is None:  # there are no workers
             return super()._get_iterator()
+        self.multiprocessing_context = with_quick_queues(self.multiprocessing_context)
         batches: Any = self.dataset
         batches.slots = made_slots(self.num_workers, self.prefetch_factor + SPARE_SLOTS)
         iterator: Any = super()._get_iterator()

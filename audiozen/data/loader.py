@@ -25,7 +25,6 @@ from audiozen.data.dataloaders import (
     why_used_as_it_is,
 )
 from audiozen.data.dealing import ComputedOrder, draw, set_epoch
-from audiozen.data.queues import with_quick_queues
 from audiozen.data.seeded_batches import DealtBatch
 from audiozen.errors import RequestError
 
@@ -258,7 +257,6 @@ def _loaded_by(loader: DataLoader[Loaded]) -> Iterator[Loaded]:
     """An epoch of a rebuilt dataloader, with little work for each batch that comes from a worker."""
     if not loader.num_workers:
         return iter(loader)
-    loader.multiprocessing_context = with_quick_queues(loader.multiprocessing_context)
     batches: Any = iter(loader)
     # Its __next__ does the same inside of a range of PyTorch's profiler, which costs as much as the queue.
     return iter(batches._next_data, None)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from audiozen.data.audio import audio_info
 from audiozen.experiment import Experiment
 from audiozen.streaming import stream_through
 from audiozen.tables.files import read_csv
+from tests.recipes.code_lines import num_code_lines
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "debian_noisy_speech" / "band_gain_gru"
 N_FFT = 512
@@ -85,24 +85,6 @@ def test_every_parameter_gets_a_gradient(model: Any) -> None:
 
 def test_model_and_trainer_together_are_under_sixty_lines_of_code() -> None:
     assert sum(num_code_lines(RECIPE / name) for name in ("model.py", "trainer.py")) < 60
-
-
-def num_code_lines(path: Path) -> int:
-    """Lines that are not blank, comment or docstring."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lines = {
-        line
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.stmt, ast.expr, ast.arg, ast.alias))
-        for line in (node.lineno, node.end_lineno)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
-            node
-        ):
-            docstring = node.body[0]
-            lines -= set(range(docstring.lineno, (docstring.end_lineno or 0) + 1))
-    return len(lines)
 
 
 def test_testing_writes_all_scores_and_the_sound(tmp_path: Path) -> None:

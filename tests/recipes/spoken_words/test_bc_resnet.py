@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from audiozen.complexity import count_macs, count_parameters
 from audiozen.config.locate import locate
+from tests.recipes.code_lines import num_code_lines
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "spoken_words" / "bc_resnet"
 TWELVE = [f"word_{number}" for number in range(12)]
@@ -57,21 +57,6 @@ def test_largest_costs_85_1_million_multiply_accumulates() -> None:
 def test_checkpoint_holds_what_is_learnt_and_no_features() -> None:
     names = build("WordClassifier", TWELVE).state_dict()
     assert all(name.startswith("network.") for name in names)
-
-
-def num_code_lines(path: Path) -> int:
-    """Lines that are not blank, comment or docstring."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lines = {
-        line
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.stmt, ast.expr, ast.arg, ast.alias))
-        for line in (node.lineno, node.end_lineno)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # documentation
-            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
-    return len(lines)
 
 
 def test_trainer_and_data_together_are_sixty_lines_of_code() -> None:
