@@ -9,20 +9,15 @@ DIR is the unpacked archive, version 1 or 2: a folder of wav files per word, ``_
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiozen.data.corpus_folder import by_hash, run_prepare, some
 from audiozen.data.manifest import Entry, faulty, scan_audio, write_manifest
-from audiozen.errors import AudioZENError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-logger = logging.getLogger("prepare")
+    from pathlib import Path
 
 SAMPLE_RATE = 16000
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -87,11 +82,11 @@ def missing_parts(folder: Path) -> list[str]:
     for split, name in there.items():
         lost = [clip for clip in listed(folder, split) if not (folder / f"{clip}.wav").is_file()]
         if lost:
-            problems.append(f"{name} names files that are not there: {_some(lost)}")
+            problems.append(f"{name} names files that are not there: {some(lost, NUM_NAMED)}")
     if len(there) == len(LISTS):
         shared = sorted(set(listed(folder, "valid")) & set(listed(folder, "test")))
         if shared:
-            problems.append(f"{' and '.join(LISTS.values())} both name {_some(shared)}")
+            problems.append(f"{' and '.join(LISTS.values())} both name {some(shared, NUM_NAMED)}")
     return problems
 
 
@@ -121,10 +116,10 @@ def twelve_classes(split: str, clips: Sequence[Entry], noises: Sequence[Entry]) 
     Which of the unknown words is decided by a hash of their ids, so that it is always the same ones.
     """
     keywords = [_labelled(clip, clip["word"]) for clip in clips if clip["word"] in KEYWORDS]
-    others = [_labelled(clip, UNKNOWN) for clip in clips if clip["word"] not in KEYWORDS]
+    others = {clip.id: _labelled(clip, UNKNOWN) for clip in clips if clip["word"] not in KEYWORDS}
     num_each = max(1, round(len(keywords) / len(KEYWORDS)))
-    others.sort(key=lambda clip: hashlib.sha256(clip.id.encode()).digest())
-    return [*keywords, *others[:num_each], *silences(split, noises, num_each)]
+    unknown = [others[name] for name in by_hash(others)[:num_each]]
+    return [*keywords, *unknown, *silences(split, noises, num_each)]
 
 
 def silences(split: str, noises: Sequence[Entry], num_silences: int) -> list[Entry]:
@@ -157,30 +152,13 @@ def _labelled(clip: Entry, label: str) -> Entry:
     return Entry(clip.id, clip.path, clip.sample_rate, clip.num_samples, labels)
 
 
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - NUM_NAMED
-    return ", ".join(names[:NUM_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-
-
 def _refuse(folder: Path, problems: Sequence[str]) -> None:
     if problems:
         raise faulty(folder, problems)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write the manifests of Speech Commands.")
-    parser.add_argument("folder", type=Path, help="the unpacked archive")
-    parser.add_argument("--out", type=Path, help="folder of the manifests (the same)")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        manifests = prepare(arguments.folder, arguments.out or arguments.folder)
-    except AudioZENError as error:
-        logger.error("%s", error)  # noqa: TRY400 - the text is for people, without traceback
-        return error.exit_code
-    for name, entries in manifests.items():
-        logger.info("%-12s %6d entries", name, len(entries))
-    return 0
+    return run_prepare(prepare, "Write the manifests of Speech Commands.", argv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ from torch.utils.data import DataLoader, Subset
 
 from audiozen.data.manifest import read_manifest, write_manifest
 from audiozen.experiment import Experiment
+from tests.recipes.dns import made_up as dns
+from tests.recipes.librimix import made_up as librimix
+from tests.recipes.voicebank_demand import made_up as voicebank_demand
+from tests.recipes.wsj0_2mix import made_up as wsj0_2mix
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 EXPERIMENT_FILES = sorted(RECIPES.glob("*/*/*.toml"))
@@ -30,6 +34,7 @@ CORPUS_FILES = {
     "noise_test": "noise_test_unseen",
     "mixtures_valid": "mixtures_valid",
     "mixtures_test": "mixtures_test_unseen",
+    "mixtures_test_seen": "mixtures_test_seen",
 }
 
 
@@ -39,6 +44,21 @@ def small_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entries = read_manifest(PACK / f"{name_in_pack}.jsonl")
         write_manifest(tmp_path / "corpus" / f"{name}.jsonl", entries)
     monkeypatch.setenv("DEBIAN_NOISY_SPEECH", str(tmp_path / "corpus"))
+
+
+@pytest.fixture(scope="module")
+def made_up_corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of corpora that are not here, by the variable that names them."""
+    folder = tmp_path_factory.mktemp("corpora")
+    corpora = (voicebank_demand, dns, wsj0_2mix, librimix)
+    made = [(corpus.RECIPES.name, corpus.make_manifests) for corpus in corpora]
+    return {name.upper(): make(folder / name) for name, make in made}
+
+
+@pytest.fixture(autouse=True)
+def where_they_are(made_up_corpora: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, folder in made_up_corpora.items():
+        monkeypatch.setenv(name, str(folder))
 
 
 def test_there_are_recipes() -> None:
