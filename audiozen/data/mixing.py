@@ -33,6 +33,7 @@ from torch import Tensor
 
 from audiozen.acoustics.level import active_rms, db_to_amplitude, is_silent, rms
 from audiozen.data.audio import resample
+from audiozen.data.draws import device_of, moved, moved_to, random_integer, random_uniform
 from audiozen.errors import AudioError, ShapeError
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def random_segment(
     length = waveform.shape[-1]
     num_starts = length - num_samples + 1 if length >= num_samples else length
     for _ in range(num_tries):
-        segment = fit_length(waveform, num_samples, _random_integer(num_starts, generator))
+        segment = fit_length(waveform, num_samples, random_integer(num_starts, generator))
         if not bool(is_silent(segment)):
             break
     return segment
@@ -177,10 +178,10 @@ def random_shift(waveform: Tensor, *, generator: Generator | None = None) -> Ten
         raise ShapeError("an empty waveform cannot be shifted")
     rows = waveform.reshape(-1, length)
     num_rows = len(rows)
-    starts = torch.randint(length, (num_rows,), generator=generator, device=_place(generator))
+    starts = torch.randint(length, (num_rows,), generator=generator, device=device_of(generator))
     starts_at = torch.cat((rows, rows), -1).unfold(-1, length, 1)
     numbers = torch.arange(num_rows, device=waveform.device)
-    return starts_at[numbers, _moved(starts, waveform)].reshape(waveform.shape)
+    return starts_at[numbers, moved(starts, waveform)].reshape(waveform.shape)
 
 
 def random_gain(
@@ -201,8 +202,8 @@ def random_gain(
     Returns:
         Shape ``(..., time)``.
     """
-    gains_db = _random_uniform(waveform.shape[:-1], lowest_db, highest_db, generator)
-    return _times(waveform, db_to_amplitude(_moved(gains_db, waveform)))
+    gains_db = random_uniform(waveform.shape[:-1], lowest_db, highest_db, generator)
+    return _times(waveform, db_to_amplitude(moved(gains_db, waveform)))
 
 
 def random_second_noise(
@@ -230,7 +231,7 @@ def random_second_noise(
         ShapeError: the shapes differ.
     """
     _check_shapes(noise, second)
-    ratios_db = _random_uniform(noise.shape[:-1], lowest_db, highest_db, generator)
+    ratios_db = random_uniform(noise.shape[:-1], lowest_db, highest_db, generator)
     wanted = rms(noise).double() * _amplitude(ratios_db, noise)
     return noise + _times(second, _gain(wanted, rms(second).double()))
 
@@ -253,8 +254,8 @@ def random_choice(
         ShapeError: the shapes differ.
     """
     _check_shapes(first, second)
-    is_first = _random_uniform(first.shape[:-1], 0.0, 1.0, generator) < probability
-    return torch.where(_moved(is_first, first)[..., None], first, second)
+    is_first = random_uniform(first.shape[:-1], 0.0, 1.0, generator) < probability
+    return torch.where(moved(is_first, first)[..., None], first, second)
 
 
 def random_equalizer(
@@ -280,8 +281,8 @@ def random_equalizer(
     """
     num_octaves = max(1, math.ceil(math.log2(sample_rate / 2 / 62.5)))
     shape = (*waveform.shape[:-1], num_octaves + 1)
-    draws = torch.rand(shape, generator=generator, device=_place(generator))
-    gains_db = _moved(max_gain_db * (2 * draws - 1), waveform)
+    draws = torch.rand(shape, generator=generator, device=device_of(generator))
+    gains_db = moved(max_gain_db * (2 * draws - 1), waveform)
     length = waveform.shape[-1]
     frequencies = torch.fft.rfftfreq(length, 1 / sample_rate, device=waveform.device)
     # 0 at half the sample rate, one more with each octave down
@@ -310,7 +311,7 @@ def random_speed(
     Returns:
         Shape ``(time / speed,)``, rounded.
     """
-    draw = float(torch.rand((), generator=generator, device=_place(generator)))
+    draw = float(torch.rand((), generator=generator, device=device_of(generator)))
     return resample(waveform, slowest + (fastest - slowest) * draw, 1.0)
 
 
@@ -337,10 +338,10 @@ def colored_noise(
         Shape ``(..., num_samples)``; zero mean for two samples and more.
     """
     shape = exponent.shape if isinstance(exponent, Tensor) else ()
-    white = torch.randn((*shape, num_samples), generator=generator, device=_place(generator))
-    spectrum = torch.fft.rfft(_to(device or white.device, white))
+    white = torch.randn((*shape, num_samples), generator=generator, device=device_of(generator))
+    spectrum = torch.fft.rfft(moved_to(device or white.device, white))
     bins = torch.arange(spectrum.shape[-1], device=spectrum.device).clamp(min=1)
-    slope = _moved(exponent, spectrum)[..., None] if isinstance(exponent, Tensor) else exponent
+    slope = moved(exponent, spectrum)[..., None] if isinstance(exponent, Tensor) else exponent
     spectrum = spectrum * bins.pow(-slope / 2)
     if num_samples > 1:
         spectrum[..., 0] = 0
@@ -358,7 +359,7 @@ def _gain(wanted: Tensor | float, level: Tensor) -> Tensor:
 def _amplitude(level_db: Tensor | float, like: Tensor) -> Tensor | float:
     """In float64, where ``like`` is."""
     if isinstance(level_db, Tensor):
-        return db_to_amplitude(_moved(level_db, like).double())
+        return db_to_amplitude(moved(level_db, like).double())
     return db_to_amplitude(level_db)
 
 
@@ -376,33 +377,6 @@ def _peak(waveform: Tensor) -> Tensor:
 def _with_rms(waveform: Tensor, wanted: Tensor | float) -> Tensor:
     tiny = torch.finfo(waveform.dtype).tiny
     return waveform * (wanted / rms(waveform).clamp(min=tiny))[..., None]
-
-
-# ---- draws ---------------------------------------------------------------------------------------
-
-
-def _random_integer(limit: int, generator: Generator | None) -> int:
-    return int(torch.randint(max(limit, 1), (), generator=generator, device=_place(generator)))
-
-
-def _random_uniform(
-    shape: tuple[int, ...], low: float, high: float, generator: Generator | None
-) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator, device=_place(generator))
-
-
-def _place(generator: Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
-
-
-def _moved(draws: Tensor, like: Tensor) -> Tensor:
-    """A few numbers, where ``like`` is."""
-    return _to(like.device, draws)
-
-
-def _to(device: torch.device | str, draws: Tensor) -> Tensor:
-    # The other way it would have to be waited for: the numbers would be read before they are there.
-    return draws.to(device, non_blocking=draws.device.type == "cpu")
 
 
 # ---- refusals ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from audiozen.acoustics import db_to_amplitude, rms
 from audiozen.data.audio import read_audio
+from audiozen.data.distortion import band_limit, clip
 from audiozen.data.manifest import read_manifest
 from audiozen.data.mixing import (
     colored_noise,
@@ -25,6 +26,7 @@ from audiozen.data.mixing import (
     random_segment,
     random_speed,
 )
+from audiozen.data.rooms import early_part, random_room, reverberate
 
 PACK = Path(__file__).resolve().parent / "audio"
 SAMPLE_RATE = 16000
@@ -37,6 +39,11 @@ BABBLE_SPREAD_DB = 2.0
 SECOND_NOISE_DB = (-10.0, 0.0)
 COLORS = (0.0, 2.0)
 """From white to brown."""
+RT60 = (0.2, 0.8)
+"""Reverberation times, in seconds."""
+CUTOFF_HZ, OVERDRIVE_DB = (3400.0, 8000.0), (3.0, 12.0)
+ADDED_LATER = ("reverberation", "band_limit", "clipping")
+"""Settings that are 0 where an experiment does not name them."""
 
 
 class Recordings:
@@ -108,6 +115,10 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
 
     A sample is ``(noisy, clean)``, each of shape ``(time,)``, within [-1, 1].
 
+    What is clean in a room is the speech with the reflections of the first 50 ms: noise and late reverberation are to
+    be removed. The ratio and the level are those of all the speech that arrives. A narrow channel limits noisy and
+    clean alike, as nobody knows what was above; an overdriven input clips the noisy signal alone.
+
     Args:
         root: folder of ``speech_train.jsonl`` and ``noise_train.jsonl``. None: the pack in ``audio/``.
         num_mixtures: samples of an epoch.
@@ -121,6 +132,9 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         synthetic_noise: how often a noise is coloured noise, in [0, 1].
         babble: how often a noise is several of the training voices at once, in [0, 1].
         keep_in_memory: hold decoded files; False for a corpus of hours.
+        reverberation: how often the speech is heard in a room, in [0, 1].
+        band_limit: how often speech and noise come through a narrow channel, in [0, 1].
+        clipping: how often the noisy signal is overdriven, in [0, 1].
     """
 
     def __init__(
@@ -137,6 +151,9 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         synthetic_noise: float = 0.05,
         babble: float = 0.05,
         keep_in_memory: bool = True,
+        reverberation: float = 0.0,
+        band_limit: float = 0.0,
+        clipping: float = 0.0,
     ) -> None:
         folder = PACK if root is None else Path(root)
         self.speech = Recordings(folder / "speech_train.jsonl", keep_in_memory=keep_in_memory)
@@ -149,27 +166,48 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         self.noise_augmentation = noise_augmentation
         self.second_noise = second_noise
         self.synthetic_noise, self.babble = synthetic_noise, babble
+        self.reverberation = reverberation
+        self.band_limit, self.clipping = band_limit, clipping
 
     def __len__(self) -> int:
         return self.num_mixtures
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        speech, late = self._in_a_room(self._draw_speech())
+        noise = self._draw_noises()
+        if _comes(self.band_limit):
+            cutoff = random.uniform(*CUTOFF_HZ)
+            speech, noise, late = (
+                band_limit(part, SAMPLE_RATE, cutoff) for part in (speech, noise, late)
+            )
         mixture = mix_at_snr(
-            self._draw_speech(),
-            self._draw_noises(),
+            speech,
+            noise,
             random.uniform(*self.snr_db),
             sample_rate=SAMPLE_RATE,
             level_dbfs=random.uniform(*self.level_dbfs),
         )
-        return mixture.noisy, mixture.clean
+        noisy, clean = mixture.noisy, mixture.clean - late * mixture.speech_gain
+        if _comes(self.clipping):
+            noisy = clip(noisy, random.uniform(*OVERDRIVE_DB))
+        return noisy, clean
 
     def fingerprint(self) -> str:
         """Changes with the manifests and with the settings of the mixtures."""
         parts = [
             (name, value.fingerprint() if isinstance(value, Recordings) else value)
             for name, value in sorted(vars(self).items())
+            if value or name not in ADDED_LATER  # a run that began without them may go on
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def _in_a_room(self, speech: Tensor) -> tuple[Tensor, Tensor]:
+        """Speech, and how much of it is late reverberation: none, where it is in no room."""
+        if not _comes(self.reverberation):
+            return speech, torch.zeros_like(speech)
+        room = random_room(SAMPLE_RATE, rt60=RT60)
+        reverberant = reverberate(speech, room)
+        return reverberant, reverberant - reverberate(speech, early_part(room, SAMPLE_RATE))
 
     def _draw_speech(self) -> Tensor:
         index = random.randrange(len(self.speech))
@@ -259,6 +297,11 @@ class FrozenMixtures(Dataset[tuple[Tensor, Tensor, dict[str, Any]]]):
 
 def _read(path: Path, start: int = 0, num_samples: int | None = None) -> Tensor:
     return read_audio(path, start=start, num_samples=num_samples, expected_rate=SAMPLE_RATE)
+
+
+def _comes(probability: float) -> bool:
+    """Whether something that comes so often comes now. What never comes draws no number."""
+    return probability > 0 and random.random() < probability
 
 
 def _unit_rms(waveform: Tensor) -> Tensor:

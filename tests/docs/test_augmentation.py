@@ -12,14 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from audiozen.cli.main import main
-from audiozen.data import mixing
+from audiozen.data import distortion, mixing, rooms
 from audiozen.testing import RecordingTracker
 from audiozen.tracking.console import SilentConsole
 from benchmarks.mixing_on_the_batch import WAYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "augmentation.md").read_text()
-DEFINITIONS, TRAINING, SILENCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+DEFINITIONS, TRAINING, ROOMS, SILENCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,9 @@ def are_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -
 
 
 def test_programs_of_the_page_run(page):
-    exec(TRAINING, page)
-    exec(SILENCE, page)
+    for program in (TRAINING, ROOMS, SILENCE):
+        exec(program, page)
+    assert page["target"].shape == page["reverberant"].shape == page["speech"].shape
 
 
 def test_workers_do_not_change_the_weights_and_the_seed_does(page, tmp_path):
@@ -97,8 +98,13 @@ def test_training_that_was_interrupted_ends_with_the_same_weights(page, tmp_path
 
 def test_every_function_of_the_table_is_there():
     names = re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE)
-    assert len(names) == 7
-    assert all(callable(getattr(mixing, name)) for name in names)
+    assert len(names) == 10
+    homes = (mixing, rooms, distortion)
+    assert all(sum(is_made_in(home, name) for home in homes) == 1 for name in names)
+
+
+def is_made_in(module: Any, name: str) -> bool:
+    return getattr(getattr(module, name, None), "__module__", None) == module.__name__
 
 
 def test_table_of_figures_has_the_rows_of_the_benchmark():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def test_segments_come_from_everywhere(ramp: Path) -> None:
         {"speech_augmentation": 0.0},
         {"speech_augmentation": 1.0},
         {"keep_in_memory": False},
+        {"band_limit": 1.0},
     ],
     ids=str,
 )
@@ -113,8 +115,90 @@ def test_nothing_exceeds_full_scale() -> None:
         assert max(part.abs().max() for part in drawn(dataset, seed)) <= 0.9801
 
 
-def test_same_generators_give_the_same_mixture_and_others_another() -> None:
+def test_what_never_comes_draws_nothing_and_leaves_the_fingerprint() -> None:
+    comes = locate("data._comes", [CORPUS])
+    random.seed(1)
+    before = random.getstate()
+    assert not comes(0.0)
+    assert random.getstate() == before
+    assert sum(comes(0.3) for _ in range(1000)) == pytest.approx(300, abs=50)
+    off = dict.fromkeys(("reverberation", "band_limit", "clipping"), 0.0)
+    fingerprints = [build("TrainingMixtures", **each).fingerprint() for each in ({}, off)]
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_fingerprint_is_the_one_from_before_there_were_rooms() -> None:
     dataset = build("TrainingMixtures")
+    for name in ("reverberation", "band_limit", "clipping"):
+        fingerprint = dataset.fingerprint()
+        delattr(dataset, name)
+        assert dataset.fingerprint() == fingerprint
+
+
+def test_target_in_a_room_is_the_speech_with_its_first_reflections() -> None:
+    """Without noise, what is to be removed begins 50 ms after each click, and decays."""
+    dataset = build(
+        "TrainingMixtures", reverberation=1.0, snr_db=(300.0, 300.0), speech_augmentation=0.0
+    )
+    click = torch.zeros(dataset.num_samples)
+    click[5000] = 1.0
+    dataset._draw_speech = lambda: click  # the voice
+    for seed in range(5):
+        noisy, clean = drawn(dataset, seed)
+        late = noisy - clean
+        assert clean[:5000].abs().max() < 1e-6
+        assert clean[5000:5800].square().sum() > 0.99 * clean.square().sum()
+        assert late[:5800].abs().max() < 1e-5
+        assert late[5800:9000].square().sum() > 10 * late[17_800:].square().sum()
+        assert late.square().sum() > 1e-4 * noisy.square().sum()
+
+
+def test_ratio_in_a_room_is_that_of_all_the_speech_that_arrives() -> None:
+    dataset = build("TrainingMixtures", reverberation=1.0, snr_db=(4.0, 4.0))
+    heard = {}
+    dataset._in_a_room = lambda speech, inside=dataset._in_a_room: heard.setdefault(
+        "speech", inside(speech)
+    )
+    for seed in range(3):
+        heard.clear()
+        noisy, clean = drawn(dataset, seed)
+        speech, late = heard["speech"]
+        gain = (clean * (speech - late)).sum() / (speech - late).square().sum()
+        noise = noisy - gain * speech
+        ratio_db = amplitude_to_db(active_rms(gain * speech, 16_000) / rms(noise))
+        assert float(ratio_db) == pytest.approx(4.0, abs=0.01)
+        torch.testing.assert_close(clean, gain * (speech - late), rtol=0, atol=1e-5)
+
+
+def test_narrow_channel_limits_both_signals_at_one_frequency() -> None:
+    dataset = build("TrainingMixtures", band_limit=1.0, synthetic_noise=1.0)
+    for seed in range(5):
+        edges = []
+        for signal in drawn(dataset, seed):
+            power = torch.fft.rfft(signal).abs().square()
+            edges.append(int((power > 1e-9 * power.max()).nonzero().max()) / 2)  # bins of 0.5 Hz
+        assert 3000 < min(edges) <= max(edges) <= 8000
+        assert edges[0] == pytest.approx(edges[1], rel=0.1)
+
+
+def test_clipping_cuts_the_noisy_signal_and_not_its_target() -> None:
+    plain, clipping = build("TrainingMixtures"), build("TrainingMixtures", clipping=1.0)
+    for seed in range(5):
+        noisy, clean = drawn(plain, seed)
+        clipped, target = drawn(clipping, seed)
+        assert torch.equal(target, clean)
+        limit = float(clipped.abs().max())
+        torch.testing.assert_close(clipped, noisy.clamp(-limit, limit))
+        assert -12.01 < 20 * math.log10(limit / float(noisy.abs().max())) < -2.99
+
+
+def test_settings_of_the_channel_change_the_fingerprint() -> None:
+    settings = ({}, {"reverberation": 0.5}, {"band_limit": 0.5}, {"clipping": 0.5})
+    assert len({build("TrainingMixtures", **each).fingerprint() for each in settings}) == 4
+
+
+def test_same_generators_give_the_same_mixture_and_others_another() -> None:
+    dataset = build("TrainingMixtures", reverberation=0.5, band_limit=0.5, clipping=0.5)
     first, again, other = drawn(dataset, 1), drawn(dataset, 1), drawn(dataset, 2)
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not torch.equal(first[0], other[0])
