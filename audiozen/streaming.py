@@ -103,7 +103,7 @@ class FrameByFrame(nn.Module):
         """Enhance some frames, given what is remembered of those before them.
 
         Args:
-            spec: complex, shape ``(batch, frames, freq)``: a whole signal, or one frame of a stream.
+            spec: complex, shape ``(batch, frames, freq)``: a whole signal, many frames or one frame of it.
             memory: what this method returned for the frames before; None before the first one.
 
         Returns:

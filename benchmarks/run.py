@@ -56,6 +56,7 @@ ARGUMENTS = {
     "first_step": Arguments("--rounds 5", "--rounds 1"),
     "growth": Arguments("--rounds 3", "--quick"),
     "loading_checkpoints": Arguments("--rounds 5", "--megabytes 50 --rounds 2"),
+    "long_recordings": Arguments(quick="--minutes 0.2 1"),
     "long_run": Arguments(
         "--steps 20000; --steps 20000 --single-epoch", "--steps 4000 --saves 25 --validations 10"
     ),

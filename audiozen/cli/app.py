@@ -6,6 +6,7 @@ import typer
 
 from audiozen.cli.check import check
 from audiozen.cli.compare import compare
+from audiozen.cli.export import export
 from audiozen.cli.new import new
 from audiozen.cli.pack import pack
 from audiozen.cli.predict import predict
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, validate, test, predict, score, table, report, compare, runs),
-    *(check, pack, new),
+    *(check, pack, export, new),
 ):
     app.command()(command)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -11,143 +10,291 @@ import typer
 
 from audiozen.cli.request import (
     Checkpoint,
-    ConfigFile,
     read_experiment,
     require_checkpoint,
     require_table,
+    tell,
 )
-from audiozen.errors import AudioError, AudioZENError, RequestError, ShapeError
+from audiozen.errors import AudioZENError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    import torch
 
-    from audiozen.data.audio import AudioInfo
     from audiozen.experiment import Experiment
+    from audiozen.inference.jobs import Job
+    from audiozen.inference.models import Model
+    from audiozen.inference.predictor import Predictor, Summary
+
+LINE_INTERVAL = 600.0
+"""Seconds between lines of progress where stderr is no terminal."""
 
 
 def predict(
-    config: ConfigFile,
-    inputs: Annotated[
-        list[str],
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT",
-            help="Wav and flac files, or folders of them; KEY=VALUE settings may stand among them.",
+            metavar="[CONFIG] INPUT...",
+            help="The experiment's .toml file (not with --model), and wav and flac files, or folders of them; "
+            "KEY=VALUE settings may stand among them.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
-        Path, typer.Option(help="Folder for the results.", show_default=False, metavar="DIR")
-    ],
+        Path | None,
+        typer.Option(help="Folder for the results.", show_default=False, metavar="DIR"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In place of an experiment, a model that comes with AudioZEN: band_gain_gru.",
+            show_default=False,
+        ),
+    ] = None,
     ckpt: Checkpoint = "best",
     channel: Annotated[
         str,
-        typer.Option(help='Of files with several: a number from 0, "mean", or "error" to skip.'),
+        typer.Option(
+            metavar="NUMBER|mean|each|error",
+            help="Of files with several: which one, from 0; their mean; each by itself; or refuse them.",
+        ),
     ] = "error",
+    segment: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1.0,
+            help="Longest signal that goes through at once, of models that cannot work block by block.",
+        ),
+    ] = 60.0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Such as cpu or cuda. If left out: as the experiment says; cpu with --model.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out what is there and complete.")
+    ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Live: raw samples of one channel from standard input to standard output, in place of files.",
+        ),
+    ] = False,
+    sample_format: Annotated[
+        str, typer.Option("--format", metavar="s16le|f32le", help="Of the samples of --stream.")
+    ] = "s16le",
 ) -> None:
-    """Run the model on sound files."""
-    which = parse_channel(channel)
-    paths, overrides = split_inputs(inputs)
+    """Run a model on sound files, or live.
+
+    Files of any length go through block by block. Results have the name,
+    rate, length and format of what they were made of.
+
+    audiozen predict recipe/baseline.toml recordings --output enhanced
+
+    audiozen predict --model band_gain_gru noisy.wav --output enhanced
+
+    arecord -f S16_LE -r 16000 -t raw | audiozen predict --model band_gain_gru --stream > enhanced.raw
+    """
+    config, paths, overrides = sort_words(words or (), has_model=model is not None)
+    check_choice(paths, output, stream=stream, overwrite=overwrite, skip_existing=skip_existing)
+    which = parse_channel_or_each(channel)
+    if config is None:
+        load = load_pretrained(model or "", overrides, device)
+    else:
+        load = prepare_experiment(config, overrides, device, ckpt)
+    if stream:
+        run_live(load(), sample_format)
+        return
+
+    from audiozen.inference.jobs import check_targets, find_jobs, split_complete
+    from audiozen.inference.predictor import Predictor
+
+    assert output is not None, "checked above"
+    jobs = find_jobs(paths, output)
+    check_targets(jobs, may_exist=overwrite or skip_existing)
+    done: list[Job] = []
+    if skip_existing:
+        jobs, done = split_complete(jobs, keeps_channels=which == "each")
+    loaded = load()
+    predictor = Predictor(
+        loaded.model, loaded.sample_rate, channel=which, segment=segment, device=loaded.device
+    )
+    run(predictor, jobs, num_skipped=len(done))
+
+
+class Loaded(NamedTuple):
+    """A model in evaluation mode, and what it works at and on."""
+
+    model: Model
+    sample_rate: int
+    device: torch.device
+
+
+def sort_words(
+    words: Sequence[str], *, has_model: bool
+) -> tuple[Path | None, list[Path], list[str]]:
+    """The experiment, unless a model was named; the inputs; and settings.
+
+    Raises:
+        RequestError: there is neither an experiment nor a model, or there are both.
+    """
+    paths, overrides = split_inputs(words)
+    if has_model:
+        if configs := [path for path in paths if path.suffix == ".toml"]:
+            raise RequestError(f"{configs[0]} and --model are two models; give one of them")
+        return None, paths, overrides
+    if not paths:
+        raise RequestError("no model: give an experiment's .toml file first, or --model NAME")
+    return paths[0], paths[1:], overrides
+
+
+def check_choice(
+    paths: Sequence[Path],
+    output: Path | None,
+    *,
+    stream: bool,
+    overwrite: bool,
+    skip_existing: bool,
+) -> None:
+    """Refuse words that contradict each other, and what is missing.
+
+    Raises:
+        RequestError: says which.
+    """
+    if overwrite and skip_existing:
+        raise RequestError("--overwrite and --skip-existing contradict each other; give one")
+    if stream:
+        if paths or output or overwrite or skip_existing:
+            raise RequestError(
+                "--stream goes from standard input to standard output: give no files and no --output"
+            )
+        return
+    if not paths:
+        raise RequestError("no inputs: give wav or flac files, or folders of them")
+    if output is None:
+        raise RequestError("no --output: say the folder for the results")
+
+
+def prepare_experiment(
+    config: Path, overrides: list[str], device: str | None, ckpt: str
+) -> Callable[[], Loaded]:
+    """What loads the model of an experiment, when all else has been checked.
+
+    Raises:
+        RequestError: the experiment is wrong, or the checkpoint is not there.
+    """
+    if device is not None:
+        overrides = [*overrides, f"trainer.args.device={device}"]
     experiment = read_experiment(config, overrides)
     require_table(experiment, config, "acoustics")
-    jobs = find_jobs(paths, output)
-    check_targets(jobs, overwrite=overwrite)
     checkpoint = require_checkpoint(experiment, ckpt)
-    recordings = Recordings(jobs, sample_rate_of(experiment), which)
-    with naming_the_file(recordings):
-        summary = run_model(experiment, checkpoint, recordings)
+    return lambda: load_model(experiment, checkpoint)
+
+
+def load_pretrained(
+    name: str, overrides: Sequence[str], device: str | None
+) -> Callable[[], Loaded]:
+    """What loads a model that comes with AudioZEN.
+
+    Raises:
+        RequestError: there is none of this name, or there are settings, which belong to experiments.
+    """
+    from audiozen.engine import find_device
+    from audiozen.pretrained.catalogue import load
+
+    if overrides:
+        raise RequestError(f"{overrides[0]} is a setting of an experiment; --model has none")
+    where = find_device(device or "cpu", local_rank=0)
+    pretrained = load(name)
+    return lambda: Loaded(pretrained.model.to(where), pretrained.sample_rate, where)
+
+
+def run_live(loaded: Loaded, sample_format: Any) -> None:
+    """Enhance standard input to standard output as it comes.
+
+    Raises:
+        RequestError: the model cannot stream, or the format is unknown.
+        Exit: nobody reads the output any more.
+    """
+    from audiozen.inference.live import CLOSED_READER, stream_pcm
+    from audiozen.streaming import Streaming
+
+    if not isinstance(loaded.model, Streaming):
+        raise RequestError(
+            f"{type(loaded.model).__name__} cannot answer while sound comes in: it has no stream(); "
+            "see audiozen.streaming"
+        )
+    tell(f"{sample_format}, one channel, {loaded.sample_rate} Hz, on {loaded.device}")
+    is_complete = stream_pcm(
+        loaded.model,
+        sys.stdin.buffer,
+        sys.stdout.buffer,
+        sample_format=sample_format,
+        device=loaded.device,
+    )
+    if not is_complete:
+        raise typer.Exit(CLOSED_READER)
+
+
+def run(predictor: Predictor, jobs: Sequence[Job], *, num_skipped: int = 0) -> Summary:
+    """Run a model on files; progress goes to stderr, the summary to stdout.
+
+    Raises:
+        AudioZENError: files failed.
+    """
+    from audiozen.inference.predictor import predict_files
+    from audiozen.tracking.console import Console
+
+    console = Console(line_interval=LINE_INTERVAL)
+    summary = predict_files(
+        predictor, jobs, num_skipped=num_skipped, tell=tell_above_the_bar, console=console
+    )
     typer.echo(summary.text())
     if summary.num_failed:
-        raise AudioZENError(f"{summary.num_failed} of {len(jobs)} files failed; see above")
+        text = f"{summary.num_failed} of {len(jobs)} files failed; see above"
+        raise AudioZENError(text) from summary.first_error
+    return summary
 
 
-class Job(NamedTuple):
-    """One file to read, and where its result goes."""
-
-    source: Path
-    target: Path
-
-
-class Started(NamedTuple):
-    """A job whose waveform was handed to the model."""
-
-    job: Job
-    info: AudioInfo
-    time: float
+def tell_above_the_bar(text: str) -> None:
+    """Say something while progress is shown, which has put something in the place of stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
-class Summary(NamedTuple):
-    """What was done, and how long the model took; reading, resampling and writing do not count."""
+def load_model(experiment: Experiment, checkpoint: Path) -> Loaded:
+    """The model of an experiment in evaluation mode, with the weights of a checkpoint; and where it is.
 
-    num_written: int
-    num_failed: int
-    audio_seconds: float
-    compute_seconds: float
-    where: str
+    Where the trainer has a ``predict_step`` of its own, that is what is called.
 
-    def text(self) -> str:
-        """One line with the real-time factor: seconds of computation per second of audio. Lower is better."""
-        if not self.num_written:
-            return "no file was written"
-        files = "1 file" if self.num_written == 1 else f"{self.num_written} files"
-        factor = self.compute_seconds / self.audio_seconds
-        return (
-            f"{files}, {self.audio_seconds:.1f} s of audio in {self.compute_seconds:.2f} s: "
-            f"real-time factor {factor:.4f} on {self.where}"
-        )
-
-
-class Recordings:
-    """Batches of one waveform ``(1, time)``. A file that cannot be read is told, counted and left out.
-
-    Args:
-        jobs: what to read.
-        sample_rate: of the waveforms, in Hz.
-        channel: which one of files with several, as ``read_audio`` takes it.
-
-    Attributes:
-        started: jobs that the model has got; the number of a batch is the place in it.
-        num_failed: files that could not be read or written.
+    Raises:
+        RequestError: there are several models, and no ``predict_step``.
     """
+    from audiozen.trainer.base_trainer import BaseTrainer
+    from audiozen.trainer.evaluation import with_dataloader_idx
 
-    def __init__(
-        self, jobs: Sequence[Job], sample_rate: int, channel: int | Literal["error", "mean"]
-    ) -> None:
-        self.jobs = jobs
-        self.sample_rate = sample_rate
-        self.channel = channel
-        self.started: list[Started] = []
-        self.num_failed = 0
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for job in self.jobs:
-            try:
-                waveform, info = self.read(job.source)
-            except AudioError as error:
-                self.fail(error)
-            else:
-                self.started.append(Started(job, info, time.perf_counter()))
-                yield waveform[None]
-
-    def read(self, source: Path) -> tuple[Tensor, AudioInfo]:
-        """Waveform ``(time,)`` at the wanted rate, and what the file says of itself."""
-        from audiozen.data.audio import audio_info, read_audio
-
-        info = audio_info(source)
-        waveform = read_audio(source, sample_rate=self.sample_rate, channel=self.channel)
-        if len(waveform) == 0:
-            raise AudioError(f"{source} has no samples at {self.sample_rate} Hz")
-        return waveform, info
-
-    def fail(self, error: AudioError) -> None:
-        """Tell and count a file that is left out."""
-        self.num_failed += 1
-        typer.echo(f"skipped: {error}", err=True)
+    trainer = experiment.build_trainer()
+    trainer.load_checkpoint(checkpoint)
+    trainer.stage = "predict"
+    for module in trainer.modules.values():
+        module.eval()
+    if type(trainer).predict_step is BaseTrainer.predict_step:
+        if isinstance(trainer.model, dict):
+            raise RequestError(
+                f"the experiment has several models ({', '.join(trainer.model)}); write a predict_step in your "
+                "trainer that returns a waveform"
+            )
+        return Loaded(trainer.model, sample_rate_of(experiment), trainer.device)
+    step = with_dataloader_idx(trainer.predict_step)
+    return Loaded(lambda noisy: step(noisy, 0, 0), sample_rate_of(experiment), trainer.device)
 
 
 def parse_channel(text: str) -> int | Literal["error", "mean"]:
@@ -165,127 +312,23 @@ def parse_channel(text: str) -> int | Literal["error", "mean"]:
     raise RequestError(f'--channel {text}: expected a number from 0, "mean" or "error"')
 
 
+def parse_channel_or_each(text: str) -> int | Literal["error", "mean", "each"]:
+    """As :func:`parse_channel`, where all channels are a choice, too."""
+    if text == "each":
+        return "each"
+    try:
+        return parse_channel(text)
+    except RequestError as error:
+        raise RequestError(f'{error}, or "each"') from None
+
+
 def split_inputs(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Paths, and settings: what has an equals sign and is no path."""
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     return [Path(word) for word in words if word not in overrides], overrides
 
 
-def find_jobs(paths: Sequence[Path], output: Path) -> list[Job]:
-    """All files, each with a target of the same name; below a folder, in the same tree.
-
-    Raises:
-        RequestError: a path does not exist or is no sound file by its name, or there is no file.
-    """
-    from audiozen.data.audio import AUDIO_SUFFIXES, find_audio
-
-    jobs, problems = [], []
-    for path in paths:
-        if path.is_dir():
-            jobs += [Job(file, output / file.relative_to(path)) for file in find_audio(path)]
-        elif not path.exists():
-            problems.append(f"{path} does not exist")
-        elif path.suffix.lower() not in AUDIO_SUFFIXES:
-            problems.append(f"{path} is not named as wav or flac; convert it first")
-        else:
-            jobs.append(Job(path, output / path.name))
-    if not jobs and not problems:
-        problems.append(f"no wav or flac files in {', '.join(map(str, paths))}")
-    if problems:
-        raise RequestError("\n  ".join(["nothing was started:", *problems]))
-    return jobs
-
-
-def check_targets(jobs: Sequence[Job], *, overwrite: bool) -> None:
-    """Refuse to write over inputs, over each other, and unasked over what is there.
-
-    Raises:
-        RequestError: names the first such file.
-    """
-    taken: dict[Path, Path] = {}
-    for source, target in jobs:
-        if target in taken:
-            raise RequestError(
-                f"{taken[target]} and {source} would both be written to {target}; run them apart"
-            )
-        taken[target] = source
-        if target.exists() and target.samefile(source):
-            raise RequestError(f"{target} is an input itself; choose another --output")
-    there = [target for _, target in jobs if target.exists()]
-    if there and not overwrite:
-        others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise RequestError(
-            f"{there[0]}{others} exists already; choose another --output, or give --overwrite"
-        )
-
-
 def sample_rate_of(experiment: Experiment) -> int:
     """The rate that the model works at, in Hz."""
     assert experiment.config.acoustics is not None, "the command requires the table"
     return experiment.config.acoustics.sample_rate
-
-
-@contextmanager
-def naming_the_file(recordings: Recordings) -> Iterator[None]:
-    """Say of an error which file the model was at."""
-    try:
-        yield
-    except Exception as error:
-        if recordings.started:
-            error.add_note(f"while running the model on {recordings.started[-1].job.source}")
-        raise
-
-
-def run_model(experiment: Experiment, checkpoint: Path, recordings: Recordings) -> Summary:
-    """Run the model on each recording, and write the results as they come."""
-    import torch
-
-    trainer = experiment.build_trainer()
-    audio_seconds = compute_seconds = 0.0
-    for output in trainer.predictions(recordings, ckpt_path=checkpoint):
-        job, info, start = recordings.started[output.batch_idx]
-        enhanced = as_waveform(output.value).cpu()
-        compute_seconds += time.perf_counter() - start
-        audio_seconds += info.num_samples / info.sample_rate
-        try:
-            write_result(job.target, enhanced, recordings.sample_rate, info)
-        except AudioError as error:
-            recordings.fail(error)
-    return Summary(
-        num_written=len(recordings.jobs) - recordings.num_failed,
-        num_failed=recordings.num_failed,
-        audio_seconds=audio_seconds,
-        compute_seconds=compute_seconds,
-        where=f"{trainer.device}, threads: {torch.get_num_threads()}",
-    )
-
-
-def as_waveform(value: Any) -> Tensor:
-    """What ``predict_step`` returned, as a waveform of shape ``(time,)``.
-
-    Raises:
-        ShapeError: it is none.
-    """
-    import torch
-
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        shape = tuple(value.shape)
-        if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1):
-            return value.reshape(-1)
-        found = f"a tensor of shape {shape}"
-    else:
-        found = f"a {type(value).__name__}"
-    raise ShapeError(
-        f"predict_step returned {found}; expected a waveform (1, time) or (time,). Write a "
-        "predict_step in your trainer that returns one"
-    )
-
-
-def write_result(path: Path, enhanced: Tensor, sample_rate: int, info: AudioInfo) -> None:
-    """Write a waveform at the rate and with the length of the file that it was made of."""
-    from torch.nn.functional import pad
-
-    from audiozen.data.audio import resample, write_audio
-
-    waveform = resample(enhanced, sample_rate, info.sample_rate)[: info.num_samples]
-    write_audio(path, pad(waveform, (0, info.num_samples - len(waveform))), info.sample_rate)

@@ -43,6 +43,15 @@ class AudioInfo(NamedTuple):
     num_channels: int
 
 
+class AudioFormat(NamedTuple):
+    """How a sound file keeps its samples, in the words of libsndfile."""
+
+    container: str
+    """Such as ``"WAV"``, ``"RF64"`` (a wav file beyond 4 GB) or ``"FLAC"``."""
+    subtype: str
+    """Such as ``"PCM_16"``, ``"PCM_24"`` or ``"FLOAT"``."""
+
+
 def audio_info(path: str | Path) -> AudioInfo:
     """Sample rate, length and channels of a sound file, from its header.
 
@@ -57,6 +66,19 @@ def audio_info(path: str | Path) -> AudioInfo:
         return AudioInfo(signal.sample_rate, signal.num_samples, 1)
     with _opened(path) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels)
+
+
+def audio_format(path: str | Path) -> AudioFormat:
+    """How a sound file keeps its samples, from its header.
+
+    Args:
+        path: a wav or flac file, or another one that libsndfile knows.
+
+    Raises:
+        AudioError: as :func:`audio_info`.
+    """
+    with _opened(path) as file:
+        return AudioFormat(file.format, file.subtype)
 
 
 def read_audio(
@@ -96,6 +118,37 @@ def read_audio(
     if sample_rate is None:
         return waveform
     return resample(waveform, segment.sample_rate, sample_rate)
+
+
+def read_blocks(
+    path: str | Path,
+    num_samples: int,
+    *,
+    channel: int | Literal["error", "mean", "each"] = "error",
+) -> Iterator[Tensor]:
+    """Read a sound file of any length from its beginning to its end; one block at a time is in memory.
+
+    Args:
+        path: a wav or flac file, or another one that libsndfile knows.
+        num_samples: length of a block. The last one has what is left.
+        channel: as :func:`read_audio` takes it; ``"each"`` gives all of them.
+
+    Yields:
+        Shape ``(channels, time)``, float32: one channel, unless it is ``"each"``.
+
+    Raises:
+        AudioError: as :func:`read_audio`, when the block is reached that shows it.
+    """
+    with _opened(path) as file:
+        there, is_float = _checked_length(path, file.frames, 0, None), not _is_pcm(file)
+        for start in range(0, there, num_samples):
+            wanted = min(num_samples, there - start)
+            frames = file.read(wanted, dtype="float32", always_2d=True)
+            _refuse_short(path, start, wanted, len(frames))
+            samples = frames.T if channel == "each" else _one_channel(path, frames, channel)[None]
+            for row in samples if is_float else ():
+                _refuse_nonfinite(path, row, start)
+            yield torch.from_numpy(np.ascontiguousarray(samples))
 
 
 def write_audio(
@@ -212,13 +265,14 @@ def _read_file(
         if start:
             file.seek(start)
         frames = file.read(wanted, dtype="float32", always_2d=True)
-        sample_rate, is_float = file.samplerate, not file.subtype.startswith("PCM_")
-    if len(frames) != wanted:
-        raise AudioError(
-            f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
-            f"{start} gave {len(frames)} of {wanted}; fetch or make it again"
-        )
+        sample_rate, is_float = file.samplerate, not _is_pcm(file)
+    _refuse_short(path, start, wanted, len(frames))
     return Segment(sample_rate, frames, is_float)
+
+
+def _is_pcm(file: Any) -> bool:
+    """Whether the samples are integers, which are never NaN."""
+    return bool(file.subtype.startswith("PCM_"))
 
 
 @contextmanager
@@ -249,6 +303,14 @@ def _refuse_truncated(path: str | Path, log: str) -> None:
         raise AudioError(
             f"{path} is truncated: its header promises {promise[1]} bytes of samples, there are "
             f"{promise[2]}; fetch or make it again"
+        )
+
+
+def _refuse_short(path: str | Path, start: int, wanted: int, found: int) -> None:
+    if found != wanted:
+        raise AudioError(
+            f"{path} is truncated: its header promises {start + wanted} samples, and reading from "
+            f"{start} gave {found} of {wanted}; fetch or make it again"
         )
 
 

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
-from torch import Tensor
 
 from audiozen.cli.main import main
-from audiozen.cli.predict import Summary, as_waveform, write_result
-from audiozen.data.audio import AudioInfo, audio_info, read_audio, write_audio
-from audiozen.errors import ShapeError
+from audiozen.cli.predict import load_model
+from audiozen.cli.request import require_checkpoint
+from audiozen.data.audio import audio_format, audio_info, read_audio, write_audio
+from audiozen.errors import RequestError
+from audiozen.experiment import Experiment
 
 
 @pytest.fixture
@@ -20,6 +27,13 @@ def folder(tmp_path: Path) -> Path:
     write_audio(tmp_path / "in" / "a.wav", noise, 44100)
     write_audio(tmp_path / "in" / "deep" / "b.flac", noise[:20003], 16000)
     return tmp_path / "in"
+
+
+def own_step(config: Path, module: str, body: str) -> None:
+    """A trainer like that of the recipe, with such a predict_step, in a module beside it."""
+    trainer = (config.parent / "trainer.py").read_text()
+    step = f"    def predict_step(self, batch, batch_idx):\n        {body}\n"
+    (config.parent / f"{module}.py").write_text(f"{trainer}\n{step}")
 
 
 def predict(config: Path, *arguments: str | Path) -> int:
@@ -35,16 +49,26 @@ def test_tree_rate_and_length_are_those_of_the_input(
     assert audio_info(output / "a.wav") == (44100, 30011, 1)
     assert audio_info(output / "deep" / "b.flac") == (16000, 20003, 1)
     summary = capsys.readouterr().out
-    assert "2 files, 1.9 s of audio in" in summary
+    assert summary.startswith("2 files written, 0 skipped, 0 failed; 1.9 s of audio in ")
     assert "real-time factor 0." in summary
-    assert "on cpu, threads: 1" in summary
+    assert summary.endswith("on cpu, threads: 1\n")
+    assert summary.count("\n") == 1
+
+
+def test_format_is_that_of_the_input(trained: Path, tmp_path: Path) -> None:
+    formats = {"a.wav": "PCM_24", "b.wav": "FLOAT", "c.flac": "PCM_24", "d.wav": "PCM_16"}
+    (tmp_path / "in").mkdir()
+    for name, subtype in formats.items():
+        soundfile.write(tmp_path / "in" / name, [0.1] * 5000, 16000, subtype)
+    assert predict(trained, tmp_path / "in", "--output", tmp_path / "out") == 0
+    assert {
+        path.name: audio_format(path).subtype for path in (tmp_path / "out").iterdir()
+    } == formats
 
 
 def test_result_is_what_the_model_makes_of_the_file(
     trained: Path, folder: Path, tmp_path: Path
 ) -> None:
-    from audiozen.experiment import Experiment
-
     source = folder / "deep" / "b.flac"
     assert predict(trained, source, "--output", tmp_path / "out", "--ckpt", "latest") == 0
     trainer = Experiment.from_file(trained).build_trainer()
@@ -99,10 +123,10 @@ def test_broken_files_are_told_skipped_and_counted(
     captured = capsys.readouterr()
     for name in ("broken.wav", "empty.wav", "stereo.wav", "tiny.wav"):
         assert any(
-            line.startswith("skipped: ") and name in line for line in captured.err.splitlines()
+            line.startswith("failed: ") and name in line for line in captured.err.splitlines()
         ), name
     assert "4 of 6 files failed" in captured.err
-    assert captured.out.startswith("2 files")
+    assert captured.out.startswith("2 files written, 0 skipped, 4 failed; ")
     written = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
     assert written == ["a.wav", "b.flac"]
 
@@ -111,9 +135,7 @@ def test_broken_files_are_told_skipped_and_counted(
 def test_channel_can_be_chosen(
     channel: str, expected: float, trained: Path, tmp_path: Path
 ) -> None:
-    passing_on = "    def predict_step(self, batch, batch_idx):\n        return batch\n"
-    trainer = (trained.parent / "trainer.py").read_text()
-    (trained.parent / "passing_on.py").write_text(f"{trainer}\n{passing_on}")
+    own_step(trained, "passing_on", "return batch")
     levels = torch.tensor([[0.1], [0.3]]).expand(2, 800)
     write_audio(tmp_path / "stereo.wav", levels, 16000)
     arguments = ["trainer.path=passing_on.Trainer", tmp_path / "stereo.wav", "--channel", channel]
@@ -122,16 +144,110 @@ def test_channel_can_be_chosen(
     torch.testing.assert_close(result, torch.full((800,), expected), rtol=0, atol=1e-4)
 
 
+def test_all_channels_can_be_kept(trained: Path, tmp_path: Path) -> None:
+    own_step(trained, "passing_on", "return batch")
+    levels = torch.tensor([[0.25], [0.5], [-0.5]]).expand(3, 800)
+    write_audio(tmp_path / "three.wav", levels, 16000)
+    arguments = ["trainer.path=passing_on.Trainer", tmp_path / "three.wav", "--channel", "each"]
+    assert predict(trained, *arguments, "--output", tmp_path / "out") == 0
+    assert soundfile.read(tmp_path / "out" / "three.wav")[0].tolist() == [[0.25, 0.5, -0.5]] * 800
+
+
+def test_several_sources_are_written_and_known_again(
+    trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    own_step(trained, "two", "import torch; return torch.stack([batch, -batch], 1)")
+    arguments = ["trainer.path=two.Trainer", folder, "--output", tmp_path / "out"]
+    assert predict(trained, *arguments) == 0
+    names = ["a_source1.wav", "a_source2.wav", "b_source1.flac", "b_source2.flac"]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == names
+    first, second = (read_audio(tmp_path / "out" / name) for name in names[:2])
+    torch.testing.assert_close(first, -second, rtol=0, atol=1e-4)
+    assert predict(trained, *arguments) == 2
+    assert "a_source1.wav (and 1 more) exists already" in capsys.readouterr().err
+    assert predict(trained, *arguments, "--skip-existing") == 0
+    assert capsys.readouterr().out == "0 files written, 2 skipped, 0 failed\n"
+
+
+def test_long_file_goes_through_in_segments_and_that_is_said(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_audio(tmp_path / "long.wav", 0.1 * torch.randn(8 * 16000), 16000)
+    arguments = [tmp_path / "long.wav", "--output", tmp_path / "out"]
+    assert predict(trained, *arguments) == 0
+    assert "note" not in capsys.readouterr().err
+    whole = read_audio(tmp_path / "out" / "long.wav")
+    assert predict(trained, *arguments, "--segment", "3", "--overwrite") == 0
+    assert capsys.readouterr().err.count("1 file is longer than 3 s") == 1
+    in_segments = read_audio(tmp_path / "out" / "long.wav")
+    assert torch.equal(in_segments[: 2 * 16000], whole[: 2 * 16000])
+    assert 0 < (in_segments - whole).abs().max() < 0.1 * whole.abs().max()
+
+
+def test_model_is_in_evaluation_mode(trained: Path) -> None:
+    experiment = Experiment.from_file(trained)
+    model, _, device = load_model(experiment, require_checkpoint(experiment, "latest"))
+    assert not any(part.training for part in model.modules())
+    assert device == torch.device("cpu")
+
+
+def test_several_models_need_a_predict_step(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment.from_file(trained)
+    trainer = experiment.build_trainer()
+    monkeypatch.setattr(experiment, "build_trainer", lambda: trainer)
+    trainer.model = {"generator": trainer.model, "critic": trainer.model}
+    with pytest.raises(RequestError, match=r"several models \(generator, critic\); write a"):
+        load_model(experiment, trainer.store.find("latest"))
+
+
+def test_complete_results_are_skipped_and_others_made(
+    trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [folder, "--output", tmp_path / "out"]
+    assert predict(trained, folder / "a.wav", "--output", tmp_path / "out") == 0
+    before = (tmp_path / "out" / "a.wav").stat()
+    capsys.readouterr()
+    assert predict(trained, *arguments, "--skip-existing") == 0
+    assert capsys.readouterr().out.startswith("1 file written, 1 skipped, 0 failed; 1.3 s of audio")
+    assert (tmp_path / "out" / "a.wav").stat() == before
+    assert audio_info(tmp_path / "out" / "deep" / "b.flac").num_samples == 20003
+
+
+def test_killed_run_leaves_only_whole_results_and_is_gone_on_with(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    own_step(trained, "slow", "import time; time.sleep(0.15); return 0.5 * batch")
+    signal_of = {name: 0.1 * torch.randn(5 * 16000) for name in "abc"}
+    for name, waveform in signal_of.items():
+        write_audio(tmp_path / "in" / f"{name}.wav", waveform, 16000)
+    output = tmp_path / "out"
+    words = ["trainer.path=slow.Trainer", tmp_path / "in", "--output", output, "--segment", "1"]
+    command = [sys.executable, "-m", "audiozen", "predict", trained, *words]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL)
+    while not list(output.glob(".b.wav.*.partial")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    names = sorted(path.name for path in output.iterdir())
+    assert names[0].startswith(".b.wav.")
+    assert names[1:] == ["a.wav"]
+    assert predict(trained, *words, "--skip-existing") == 0
+    assert capsys.readouterr().out.startswith("2 files written, 1 skipped, 0 failed")
+    assert sorted(path.name for path in output.iterdir()) == ["a.wav", "b.wav", "c.wav"]
+    for name, waveform in signal_of.items():
+        result = read_audio(output / f"{name}.wav")
+        torch.testing.assert_close(result, 0.5 * waveform, rtol=0, atol=1e-4)
+
+
 def test_error_in_the_model_names_the_file(
     trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    twice = "    def predict_step(self, batch, batch_idx):\n        return batch.repeat(2, 1)\n"
-    trainer = (trained.parent / "trainer.py").read_text()
-    (trained.parent / "twice.py").write_text(f"{trainer}\n{twice}")
+    own_step(trained, "twice", "return batch.repeat(2, 1)")
     arguments = ["trainer.path=twice.Trainer", folder / "a.wav", "--output", tmp_path / "out"]
     assert predict(trained, *arguments) == 1
     message = capsys.readouterr().err
-    assert "predict_step returned a tensor of shape (2, 10888)" in message
+    assert "the model returned a tensor of shape (2, 10888)" in message
     assert str(folder / "a.wav") in message
 
 
@@ -141,7 +257,13 @@ def test_error_in_the_model_names_the_file(
         (["nowhere.wav", "--output", "out"], "nowhere.wav does not exist"),
         (["recipe", "--output", "out"], "no wav or flac files in recipe"),
         (["recipe/model.py", "--output", "out"], "recipe/model.py is not named as wav or flac"),
-        (["recipe", "--output", "out", "--channel", "left"], "--channel left: expected a number"),
+        (
+            ["recipe", "--output", "out", "--channel", "left"],
+            'expected a number from 0, "mean" or ',
+        ),
+        (["recipe", "--output", "out", "--channel", "left"], 'or "error", or "each"'),
+        (["recipe", "--output", "out", "--segment", "0.5"], "be greater than or equal to 1"),
+        (["recipe", "--output", "out", "--overwrite", "--skip-existing"], "contradict each other"),
         (["recipe", "--output", "out", "modle.args.hidden_size=3"], "modle"),
     ],
 )
@@ -166,36 +288,12 @@ def test_model_without_a_rate_is_refused(
     assert "[acoustics] missing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 7)])
-def test_waveform_of_either_shape_is_taken(shape: tuple[int, ...]) -> None:
-    assert as_waveform(torch.ones(shape)).shape == (7,)
-
-
-@pytest.mark.parametrize(
-    ("value", "found"),
-    [
-        (torch.ones(2, 7), r"shape \(2, 7\)"),
-        (torch.ones(()), r"shape \(\)"),
-        (torch.ones(7, dtype=torch.complex64), "a Tensor"),
-        ({"enhanced": torch.ones(7)}, "a dict"),
-    ],
-)
-def test_anything_else_is_refused(value: Tensor | dict[str, Tensor], found: str) -> None:
-    with pytest.raises(ShapeError, match=found):
-        as_waveform(value)
-
-
-@pytest.mark.parametrize("length", [5, 8, 11])
-def test_result_of_another_length_is_cut_or_filled_with_silence(
-    length: int, tmp_path: Path
+def test_device_is_chosen_and_one_that_is_not_there_refused(
+    trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    write_result(tmp_path / "a.wav", torch.full((length,), 0.5), 16000, AudioInfo(16000, 8, 1))
-    result = read_audio(tmp_path / "a.wav")
-    num = min(length, 8)
-    assert result.tolist() == [0.5] * num + [0.0] * (8 - num)
-
-
-def test_real_time_factor_is_computing_per_audio() -> None:
-    summary = Summary(1, 0, audio_seconds=20.0, compute_seconds=0.5, where="cpu")
-    assert "1 file, 20.0 s of audio in 0.50 s: real-time factor 0.0250 on cpu" in summary.text()
-    assert "no file" in Summary(0, 3, 0.0, 0.0, "cpu").text()
+    arguments = [folder, "--output", tmp_path / "out", "--device"]
+    assert predict(trained, *arguments, "abacus") == 2
+    assert "device: 'abacus' cannot be used" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert predict(trained, "trainer.args.device=abacus", *arguments, "cpu") == 0
+    assert "on cpu" in capsys.readouterr().out

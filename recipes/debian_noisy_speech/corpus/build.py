@@ -9,10 +9,12 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from mixture_plan import plan_balanced
+
 from audiozen.data.manifest import Entry, write_manifest
 from audiozen.durable_files import replace_file
 from corpus.cleaning import SAMPLE_RATE
-from corpus.mixtures import plan_mixtures
+from corpus.mixtures import TEST_SNRS_DB, plan_mixtures
 from corpus.noise import make_babble, make_noise, make_typing
 from corpus.packages import describe, fetch, unpack
 from corpus.sources import BABBLE, NOISES, TYPING, VOICES, packages_of
@@ -47,10 +49,16 @@ def build_corpus(out: Path, profile: Profile, downloads: Path) -> None:
     for split in BABBLE:
         write_manifest(out / f"speech_{split}.jsonl", _of_split(speech, split))
         write_manifest(out / f"noise_{split}.jsonl", _without_doubles(_of_split(noise, split)))
-    for split in ("valid", "test"):
-        plan = plan_mixtures(split, _of_split(speech, split), _of_split(noise, split))
-        write_manifest(out / f"mixtures_{split}.jsonl", plan)
-        logger.info("%-5s %d mixtures", split, len(plan))
+    plans = {
+        split: plan_mixtures(split, _of_split(speech, split), _of_split(noise, split))
+        for split in ("valid", "test")
+    }
+    # Noise is shared out by types, so what training has heard can only be its very recordings.
+    heard = _without_doubles(_of_split(noise, "train"))
+    plans["test_seen"] = plan_balanced("test_seen", _of_split(speech, "test"), heard, TEST_SNRS_DB)
+    for name, plan in plans.items():
+        write_manifest(out / f"mixtures_{name}.jsonl", plan)
+        logger.info("%-9s %d mixtures", name, len(plan))
 
 
 def _build_speech(out: Path, folders: dict[str, Path]) -> list[Record]:

@@ -10,9 +10,14 @@ from torch import Tensor
 from audiozen.complexity import count_macs, look_ahead, macs_per_second
 from audiozen.config.locate import locate
 from audiozen.errors import RequestError
+from audiozen.inference.export import describe
+from audiozen.inference.formats import FORMATS, trace
+from audiozen.inference.frame_network import FrameNetwork
+from audiozen.inference.standalone import Enhancer
 from audiozen.losses import neg_si_sdr
 from audiozen.streaming import Streaming, stream_through
 from tests.complexity import models
+from tests.inference.frame_models import recorded
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "debian_noisy_speech" / "gtcrn"
 FOLDERS = [RECIPE, RECIPE.parent]
@@ -21,6 +26,10 @@ N_FFT, HOP = 512, 256
 
 @pytest.fixture
 def model() -> Any:
+    return make_model()
+
+
+def make_model() -> Any:
     """In evaluation mode, normalising by the statistics of some noise."""
     torch.manual_seed(0)
     gtcrn = locate("model.GTCRN", FOLDERS)()
@@ -29,6 +38,18 @@ def model() -> Any:
             module.momentum = None  # all that was seen, each batch as much as the others
     gtcrn(noise(2, 4000))
     return gtcrn.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], Path]:
+    """A model, what a program must know of it, and the folder that it was written to for other runtimes."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    network, folder = FrameNetwork(make_model()), tmp_path_factory.mktemp("exported")
+    program = trace(network)
+    for fmt in FORMATS.values():
+        fmt.write(folder / fmt.file, program, network)
+    return network.model, describe(network, 16_000, origin={}), folder
 
 
 @pytest.fixture
@@ -155,26 +176,23 @@ def test_all_that_is_remembered_is_in_the_state(model: Any) -> None:
     assert torch.equal(first, again)
 
 
-@pytest.mark.filterwarnings("ignore:The tensor attributes")  # of a GRU, which exports all the same
-def test_one_frame_can_be_exported(model: Any) -> None:
-    """With the memory going in and out; no complex numbers, no Fourier transform."""
-
-    class OneFrame(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, parts: Tensor, memory: Any) -> Any:
-            return self.model.estimate_mask(parts, memory)
-
-    memory = model.initial_memory()
-    for _ in range(3):
-        _, memory = model.estimate_mask(noise(1, 2, 1, 257), memory)
-    frame = noise(1, 2, 1, 257)
-    exported = torch.export.export(OneFrame(), (frame, model.initial_memory())).module()
-    torch.testing.assert_close(
-        exported(frame, memory), model.estimate_mask(frame, memory), rtol=0, atol=1e-5
-    )
+@pytest.mark.parametrize(
+    ("name", "limit", "num_seconds"), [("onnx", 1e-4, 3), ("torch_export", 1e-5, 1)]
+)
+def test_files_for_other_runtimes_do_the_same(
+    exported: tuple[Any, dict[str, Any], Path], name: str, limit: float, num_seconds: float
+) -> None:
+    """Frame by frame on recorded sound, with 16 states that go in and out."""
+    model, settings, folder = exported
+    assert len(settings["states"]) == 16
+    fmt = FORMATS[name]
+    enhancer = Enhancer(settings, fmt.open(folder / fmt.file, settings))
+    noisy = recorded(num_seconds)
+    with torch.no_grad():
+        expected = model(noisy[None])[0]
+    assert expected.abs().max() > 0.05
+    enhanced = torch.from_numpy(enhancer.enhance(noisy.numpy()))
+    torch.testing.assert_close(enhanced, expected, rtol=0, atol=limit)
 
 
 def test_costs_420944_multiply_accumulates_per_frame(model: Any) -> None:

@@ -1,0 +1,1 @@
+"""Models at work: as files for other runtimes, on sound that still comes in, and on recordings of any length."""

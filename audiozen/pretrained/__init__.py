@@ -1,0 +1,1 @@
+"""Models that come with their weights: for each a folder with its code, settings, weights and card."""
