@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from audiozen.cli.request import (
     Checkpoint,
-    ConfigFile,
     Overrides,
     read_experiment,
     require_checkpoint,
@@ -26,12 +25,27 @@ if TYPE_CHECKING:
 
 
 def export(
-    config: ConfigFile,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="The experiment's .toml file (not with --model).",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Overrides = None,
     *,
     output: Annotated[
         Path, typer.Option(help="Folder for the files.", show_default=False, metavar="DIR")
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In place of an experiment, a model that comes with AudioZEN: band_gain_gru.",
+            show_default=False,
+        ),
+    ] = None,
     ckpt: Checkpoint = "best",
     formats: Annotated[
         list[str] | None,
@@ -55,24 +69,57 @@ def export(
     from audiozen.inference.formats import choose_formats
 
     names = formats or ["onnx"]
-    experiment = read_experiment(config, overrides)
-    require_table(experiment, config, "acoustics")
+    if (config is None) == (model is None):
+        raise RequestError("give either an experiment's .toml file or --model NAME")
     choose_formats(names)
     require_place(output, overwrite=overwrite)
-    checkpoint = require_checkpoint(experiment, ckpt)
-    acoustics = experiment.config.acoustics
-    assert acoustics is not None, "the command requires the table"
+    found = pretrained(model or "") if config is None else trained(config, overrides, ckpt)
     comparisons = write(
-        load_model(experiment, checkpoint),
+        found.model,
         output,
-        sample_rate=acoustics.sample_rate,
+        sample_rate=found.sample_rate,
         formats=names,
-        origin=origin_of(experiment, checkpoint),
+        origin=found.origin,
         overwrite=overwrite,
     )
     for comparison in comparisons:
         typer.echo(line_of(comparison))
     tell(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+
+
+class Found(NamedTuple):
+    """A model with its weights, and where these come from."""
+
+    model: nn.Module
+    sample_rate: int
+    origin: dict[str, Any]
+
+
+def pretrained(name: str) -> Found:
+    """A model that comes with AudioZEN.
+
+    Raises:
+        RequestError: there is none of this name.
+    """
+    from audiozen.pretrained.catalogue import load
+
+    found = load(name)
+    return Found(found.model, found.sample_rate, {"pretrained": name})
+
+
+def trained(config: Path, overrides: list[str] | None, ckpt: str) -> Found:
+    """The model of an experiment, from a checkpoint.
+
+    Raises:
+        RequestError: the experiment is wrong, has several models, or has no such checkpoint.
+    """
+    experiment = read_experiment(config, overrides)
+    require_table(experiment, config, "acoustics")
+    checkpoint = require_checkpoint(experiment, ckpt)
+    acoustics = experiment.config.acoustics
+    assert acoustics is not None, "the command requires the table"
+    origin = origin_of(experiment, checkpoint)
+    return Found(load_model(experiment, checkpoint), acoustics.sample_rate, origin)
 
 
 def load_model(experiment: Experiment, checkpoint: Path) -> nn.Module:

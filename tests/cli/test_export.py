@@ -211,3 +211,16 @@ def test_file_that_differs_from_the_model_is_not_kept(
     assert export(config, tmp_path / "out", "--format", "torch_export") == 1
     assert "error: model.pt2 is not the model: on 3 s of sound" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_model_of_the_package_is_exported_by_its_name(tmp_path: Path) -> None:
+    assert main(["export", "--model", "band_gain_gru", "--output", str(tmp_path / "out")]) == 0
+    settings = json.loads((tmp_path / "out" / "streaming.json").read_text())
+    assert settings["origin"] == {"pretrained": "band_gain_gru"}
+    assert (settings["sample_rate"], settings["parameters"]) == (16000, 29_216)
+
+
+@pytest.mark.parametrize("words", [[], ["x.toml", "--model", "band_gain_gru"]])
+def test_one_model_is_asked_for(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", *words, "--output", "out"]) == 2
+    assert "give either an experiment's .toml file or --model NAME" in capsys.readouterr().err

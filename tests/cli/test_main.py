@@ -46,7 +46,7 @@ def test_installed_command_is_this_main() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["trian"], ["train"], ["train", "--resum", "x.toml"], ["predict", "x.toml", "y.wav"]],
+    [["trian"], ["train"], ["train", "--resum", "x.toml"], ["export", "x.toml"]],
     ids=" ".join,
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
