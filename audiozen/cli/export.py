@@ -10,6 +10,7 @@ import typer
 from audiozen.cli.request import (
     Checkpoint,
     Overrides,
+    PretrainedModel,
     read_experiment,
     require_checkpoint,
     require_table,
@@ -38,14 +39,7 @@ def export(
     output: Annotated[
         Path, typer.Option(help="Folder for the files.", show_default=False, metavar="DIR")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="In place of an experiment, a model that comes with AudioZEN: band_gain_gru.",
-            show_default=False,
-        ),
-    ] = None,
+    model: PretrainedModel = None,
     ckpt: Checkpoint = "best",
     formats: Annotated[
         list[str] | None,

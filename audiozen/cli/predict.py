@@ -10,6 +10,7 @@ import typer
 
 from audiozen.cli.request import (
     Checkpoint,
+    PretrainedModel,
     read_experiment,
     require_checkpoint,
     require_table,
@@ -45,14 +46,7 @@ def predict(
         Path | None,
         typer.Option(help="Folder for the results.", show_default=False, metavar="DIR"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="In place of an experiment, a model that comes with AudioZEN: band_gain_gru.",
-            show_default=False,
-        ),
-    ] = None,
+    model: PretrainedModel = None,
     ckpt: Checkpoint = "best",
     channel: Annotated[
         str,

@@ -33,6 +33,15 @@ Overrides: TypeAlias = Annotated[
 Checkpoint: TypeAlias = Annotated[
     str, typer.Option("--ckpt", help="Which weights: best, latest, a checkpoint's name or a path.")
 ]
+PretrainedModel: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="In place of an experiment, a model that comes with AudioZEN: band_gain_gru.",
+        show_default=False,
+    ),
+]
 
 
 def read_experiment(config: Path, overrides: Sequence[str] | None) -> Experiment:
