@@ -12,12 +12,14 @@ import argparse
 import hashlib
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import safetensors.torch
 
+from audiozen.config.instantiate import instantiate
 from audiozen.durable_files import replace_file
-from audiozen.pretrained.catalogue import FOLDER, SETTINGS, WEIGHTS, load
+from audiozen.pretrained.catalogue import FOLDER, SETTINGS, WEIGHTS
 from audiozen.trainer.weights import read_weights
 
 MAX_BYTES = 5_000_000
@@ -31,10 +33,10 @@ def publish(checkpoint: Path, name: str) -> int:
         raise SystemExit(f"{checkpoint}: {len(content)} bytes, more than the {MAX_BYTES} allowed")
     settings = FOLDER / name / SETTINGS
     text = settings.read_text(encoding="utf-8")
+    instantiate(**tomllib.loads(text)["model"]).load_state_dict(weights)  # or it does not fit
     line = f'sha256 = "{hashlib.sha256(content).hexdigest()}"'
     replace_file(FOLDER / name / WEIGHTS, content)
     replace_file(settings, re.sub(r'^sha256 = ".*"$', line, text, flags=re.MULTILINE).encode())
-    load(name)
     return sum(weight.numel() for weight in weights.values())
 
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "audiozen"
 FLOORS = [
     {"errors"},
     {"config", "acoustics", "durable_files", "processes", "run_folder"},
-    {"losses", "metrics", "models", "data", "strategies", "streaming", "tables"},
+    {"losses", "metrics", "data", "strategies", "streaming", "tables"},
     {"complexity", "engine", "pretrained", "record", "tracking"},
     {"inference", "trainer", "testing", "results"},
     {"experiment", "report"},

@@ -19,7 +19,7 @@ from audiozen.cli.request import (
 from audiozen.errors import AudioZENError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import torch
 
@@ -101,11 +101,11 @@ def predict(
     check_choice(paths, output, stream=stream, overwrite=overwrite, skip_existing=skip_existing)
     which = parse_channel_or_each(channel)
     if config is None:
-        load = load_pretrained(model or "", overrides, device)
+        loaded = load_pretrained(model or "", overrides, device)
     else:
-        load = prepare_experiment(config, overrides, device, ckpt)
+        loaded = load_trained(config, overrides, device, ckpt)
     if stream:
-        run_live(load(), sample_format)
+        run_live(loaded, sample_format)
         return
 
     from audiozen.inference.jobs import check_targets, find_jobs, split_complete
@@ -117,7 +117,6 @@ def predict(
     done: list[Job] = []
     if skip_existing:
         jobs, done = split_complete(jobs, keeps_channels=which == "each")
-    loaded = load()
     predictor = Predictor(
         loaded.model, loaded.sample_rate, channel=which, segment=segment, device=loaded.device
     )
@@ -177,10 +176,8 @@ def check_choice(
         raise RequestError("no --output: say the folder for the results")
 
 
-def prepare_experiment(
-    config: Path, overrides: list[str], device: str | None, ckpt: str
-) -> Callable[[], Loaded]:
-    """What loads the model of an experiment, when all else has been checked.
+def load_trained(config: Path, overrides: list[str], device: str | None, ckpt: str) -> Loaded:
+    """The model of an experiment.
 
     Raises:
         RequestError: the experiment is wrong, or the checkpoint is not there.
@@ -189,14 +186,11 @@ def prepare_experiment(
         overrides = [*overrides, f"trainer.args.device={device}"]
     experiment = read_experiment(config, overrides)
     require_table(experiment, config, "acoustics")
-    checkpoint = require_checkpoint(experiment, ckpt)
-    return lambda: load_model(experiment, checkpoint)
+    return load_model(experiment, require_checkpoint(experiment, ckpt))
 
 
-def load_pretrained(
-    name: str, overrides: Sequence[str], device: str | None
-) -> Callable[[], Loaded]:
-    """What loads a model that comes with AudioZEN.
+def load_pretrained(name: str, overrides: Sequence[str], device: str | None) -> Loaded:
+    """A model that comes with AudioZEN.
 
     Raises:
         RequestError: there is none of this name, or there are settings, which belong to experiments.
@@ -208,7 +202,7 @@ def load_pretrained(
         raise RequestError(f"{overrides[0]} is a setting of an experiment; --model has none")
     where = find_device(device or "cpu", local_rank=0)
     pretrained = load(name)
-    return lambda: Loaded(pretrained.model.to(where), pretrained.sample_rate, where)
+    return Loaded(pretrained.model.to(where), pretrained.sample_rate, where)
 
 
 def run_live(loaded: Loaded, sample_format: Any) -> None:
@@ -219,12 +213,12 @@ def run_live(loaded: Loaded, sample_format: Any) -> None:
         Exit: nobody reads the output any more.
     """
     from audiozen.inference.live import CLOSED_READER, stream_pcm
-    from audiozen.streaming import Streaming
+    from audiozen.inference.models import works_by_chunks, works_by_frames
 
-    if not isinstance(loaded.model, Streaming):
+    if not (works_by_frames(loaded.model) or works_by_chunks(loaded.model)):
         raise RequestError(
-            f"{type(loaded.model).__name__} cannot answer while sound comes in: it has no stream(); "
-            "see audiozen.streaming"
+            "the model cannot answer while sound comes in: it has no stream() that does what it does to a whole "
+            "signal; see audiozen.streaming"
         )
     tell(f"{sample_format}, one channel, {loaded.sample_rate} Hz, on {loaded.device}")
     is_complete = stream_pcm(

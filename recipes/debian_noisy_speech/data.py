@@ -220,7 +220,7 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         if random.random() >= self.second_noise:
             return noise
         gain = db_to_amplitude(random.uniform(*SECOND_NOISE_DB))
-        return _unit_rms(noise) + gain * _unit_rms(self._draw_noise())
+        return unit_rms(noise) + gain * unit_rms(self._draw_noise())
 
     def _draw_noise(self) -> Tensor:
         kind = random.random()
@@ -242,7 +242,7 @@ class TrainingMixtures(Dataset[tuple[Tensor, Tensor]]):
         babble = torch.zeros(self.num_samples)
         for _ in range(NUM_BABBLE_VOICES):
             gain = db_to_amplitude(random.gauss(0, BABBLE_SPREAD_DB))
-            babble += gain * _unit_rms(self.speech.any_segment(self.num_samples))
+            babble += gain * unit_rms(self.speech.any_segment(self.num_samples))
         return babble
 
     def _changed(
@@ -304,5 +304,6 @@ def _comes(probability: float) -> bool:
     return probability > 0 and random.random() < probability
 
 
-def _unit_rms(waveform: Tensor) -> Tensor:
+def unit_rms(waveform: Tensor) -> Tensor:
+    """The same signal with an rms of 1; silence stays silence."""
     return waveform / rms(waveform).clamp(min=1e-6)

@@ -11,9 +11,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import torch
-from data import SAMPLE_RATE, TrainingMixtures
+from data import SAMPLE_RATE, TrainingMixtures, unit_rms
 from torch import Tensor
 
+from audiozen.acoustics import db_to_amplitude
 from audiozen.data.mixing import colored_noise, random_equalizer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw_texture(num_samples: int) -> Tensor:
     kinds: list[Callable[[int], Tensor]] = random.sample(TEXTURES, random.choice((1, 1, 2)))
     texture = sum(unit_rms(kind(num_samples)) for kind in kinds)
     floor = colored_noise(num_samples, random.uniform(0.0, 2.0))
-    texture = texture + 10 ** (random.uniform(*FLOOR_DB) / 20) * floor
+    texture = texture + db_to_amplitude(random.uniform(*FLOOR_DB)) * floor
     return random_equalizer(texture, SAMPLE_RATE, max_gain_db=EQUALIZER_DB)
 
 
@@ -40,7 +41,7 @@ def swelling_noise(num_samples: int) -> Tensor:
     """Coloured noise that swells and falls, as wind, surf and traffic do."""
     depth_db = random.uniform(3.0, 15.0)
     envelope_db = depth_db * wandering(num_samples, random.uniform(0.3, 12.0))
-    return colored_noise(num_samples, random.uniform(-0.5, 2.5)) * 10 ** (envelope_db / 20)
+    return colored_noise(num_samples, random.uniform(-0.5, 2.5)) * db_to_amplitude(envelope_db)
 
 
 def clatter(num_samples: int) -> Tensor:
@@ -120,15 +121,10 @@ def placed(num_samples: int, sounds: Any, spread_db: float) -> Tensor:
     result = torch.zeros(num_samples)
     for sound in sounds:
         start = random.randrange(num_samples)
-        gain = 10 ** (random.gauss(0, spread_db / 2) / 20)
+        gain = db_to_amplitude(random.gauss(0, spread_db / 2))
         part = sound[: num_samples - start]
         result[start : start + len(part)] += gain * part
     return result
-
-
-def unit_rms(waveform: Tensor) -> Tensor:
-    """The same signal with an rms of 1; silence stays silence."""
-    return waveform / waveform.square().mean().sqrt().clamp(min=1e-6)
 
 
 def _knock() -> Tensor:

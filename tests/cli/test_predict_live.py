@@ -131,4 +131,20 @@ def test_a_model_that_cannot_stream_is_refused(
     trained: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["predict", str(trained), "--stream"]) == 2
-    assert "cannot answer while sound comes in: it has no stream()" in capsys.readouterr().err
+    assert (
+        "the model cannot answer while sound comes in: it has no stream()"
+        in capsys.readouterr().err
+    )
+
+
+def test_what_is_said_for_frames_is_not_taken_for_a_model_that_does_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Its ``stream`` would leave out what its own ``forward`` does."""
+    model = catalogue.load("band_gain_gru").model
+    louder = type("Louder", (type(model),), {"forward": lambda self, noisy: 2 * noisy})()
+    monkeypatch.setattr(
+        catalogue, "load", lambda name: catalogue.Pretrained(name, louder, 16000, Path())
+    )
+    assert main(["predict", "--model", "louder", "--stream"]) == 2
+    assert "the model cannot answer while sound comes in" in capsys.readouterr().err
