@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -472,7 +473,7 @@ def found(request, tmp_path_factory) -> list[dict[tuple[str, str], Any]]:
     """What each of several processes has measured, by strategy and case."""
     folder = tmp_path_factory.mktemp("processes")
     root = str(Path(__file__).parent.parent)
-    succeed(["-W", "error", __file__, folder], request.param, folder, {"PYTHONPATH": root})
+    succeed([__file__, folder], request.param, folder, {"PYTHONPATH": root})
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 
@@ -750,5 +751,6 @@ def deviation_of_leaf(value: Any, expected: Any) -> float:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     measure(Path(sys.argv[1]))

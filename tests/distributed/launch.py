@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.distributed import warm_start
+
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
@@ -36,6 +38,8 @@ class Processes:
         num_processes: how many.
         folder: where their output is kept.
         env: variables besides those of this process and of torchrun.
+        is_warm: PyTorch is imported already, where the command has no options of Python. Else each process begins
+            with nothing.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Processes:
         num_processes: int,
         folder: Path,
         env: Mapping[str, str] | None = None,
+        *,
+        is_warm: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.begin = time.monotonic()
@@ -55,20 +61,13 @@ class Processes:
             "LOCAL_WORLD_SIZE": str(num_processes),
             "OMP_NUM_THREADS": "1",
         }
+        words = [str(word) for word in command]
+        start = start_warm if is_warm and (words[0] == "-m" or words[0][0] != "-") else start_cold
         self.popen = []
         for rank in range(num_processes):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with (
-                (folder / f"stdout_{rank}").open("w") as stdout,
-                (folder / f"stderr_{rank}").open("w") as stderr,
-            ):
-                process = subprocess.Popen(
-                    [sys.executable, *command],
-                    env=os.environ | shared | own | dict(env or {}),
-                    stdout=stdout,
-                    stderr=stderr,
-                )
-            self.popen.append(process)
+            every = os.environ | shared | own | dict(env or {})
+            self.popen.append(start(words, every, folder, rank))
 
     def stderr(self, rank: int) -> str:
         """What a process has written to stderr so far."""
@@ -112,6 +111,26 @@ class Processes:
             Ended(process.wait(), self.stdout(rank), self.stderr(rank), seconds.get(rank, now))
             for rank, process in enumerate(self.popen)
         ]
+
+
+def start_cold(
+    command: list[str], env: dict[str, str], folder: Path, rank: int
+) -> subprocess.Popen[bytes]:
+    """A new process, which writes to files in the folder."""
+    with (
+        (folder / f"stdout_{rank}").open("w") as stdout,
+        (folder / f"stderr_{rank}").open("w") as stderr,
+    ):
+        return subprocess.Popen([sys.executable, *command], env=env, stdout=stdout, stderr=stderr)
+
+
+def start_warm(
+    command: list[str], env: dict[str, str], folder: Path, rank: int
+) -> warm_start.WarmProcess:
+    """The same, in a process that has PyTorch imported."""
+    return warm_start.start(
+        command, env, folder / f"stdout_{rank}", folder / f"stderr_{rank}", rank
+    )
 
 
 def run(
