@@ -1,0 +1,1 @@
+"""Search for good settings of an experiment, by many workers that share a folder. Needs the package optuna."""
