@@ -7,10 +7,14 @@ fail, for every n.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from audiozen.system.files import BINARY, FLUSH, FLUSHES_FOLDERS, HAS_LINKS
+from audiozen.system.signals import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     Bytes: TypeAlias = bytes | bytearray | memoryview
 
 HOST = socket.gethostname().replace(".", "_")
+NO_LINKS_HERE = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 BLOCK_SIZE = 1 << 20
 """Bytes per write. A thread that writes in small pieces keeps other threads waiting for microseconds only."""
 
@@ -42,7 +47,7 @@ def make_folders(path: Path) -> None:
 
 def write_file(path: Path, *parts: Bytes) -> None:
     """Write a file, one part after the other, and flush it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
     try:
         for part in parts:
             _write(descriptor, memoryview(part).cast("B"))
@@ -58,8 +63,13 @@ def _write(descriptor: int, content: memoryview) -> None:
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the list of names in a folder, without which new files may be gone after a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or the list of names in a folder, without which new files may be gone after a power cut.
+
+    Windows flushes folders by itself, when it likes.
+    """
+    if not FLUSHES_FOLDERS and path.is_dir():
+        return
+    descriptor = os.open(path, FLUSH)
     try:
         os.fsync(descriptor)
     finally:
@@ -110,16 +120,35 @@ def sweep(folder: Path) -> None:
     """Remove what writers of this machine that were killed have left in a folder."""
     for path in folder.glob(".*.partial"):
         process, _, host = path.name.split(".")[-2].partition("-")
-        if host == HOST and process.isdigit() and not _is_running(int(process)):
+        if host == HOST and process.isdigit() and not is_running(int(process)):
             _unlink_if_there(path)
 
 
 def point(link: Path, target: str) -> None:
-    """Let a symbolic link refer to a name beside it; at once or not at all."""
+    """Let a symbolic link refer to a name beside it; at once or not at all. To be read with :func:`target_of`.
+
+    Where there are no links, as on Windows and some USB sticks, it is a small file that has the name in it.
+    """
+    if not HAS_LINKS:
+        replace_file(link, target.encode())
+        return
     staged = link.with_name(f".{link.name}.partial")
     _unlink_if_there(staged)
-    os.symlink(target, staged)
-    rename(staged, link)
+    try:
+        os.symlink(target, staged)
+    except OSError as error:
+        if error.errno not in NO_LINKS_HERE:
+            raise
+        replace_file(link, target.encode())
+    else:
+        rename(staged, link)
+
+
+def target_of(link: Path) -> Path:
+    """What a link of :func:`point` refers to, there or not; of any other path, itself, without links."""
+    if not link.is_symlink() and link.is_file():
+        return link.with_name(link.read_text(encoding="utf-8")).resolve()
+    return link.resolve()
 
 
 def remove_folder(path: Path) -> None:
@@ -151,13 +180,3 @@ def _remove_tree(path: Path) -> None:
 def _unlink_if_there(path: Path) -> None:
     if path.is_symlink() or path.exists():
         os.unlink(path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # asks, and sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -24,10 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 from urllib.parse import unquote
 
+__all__ = ["RunFolder", "file_name"]
+
 ENHANCED = "enhanced"
 """The role of what a model makes."""
 MAX_BYTES = 200
-_FORBIDDEN = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
+_DEVICES = (
+    r"con|prn|aux|nul|com\d|lpt\d"  # which Windows finds in any folder, whatever the extension
+)
+_FORBIDDEN = re.compile(
+    rf'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.|[. ]\Z|^(?=({_DEVICES})(\.|\Z)).', re.IGNORECASE
+)
 _STEP = re.compile(r"step_\d{8}(_|$)")
 
 
@@ -113,7 +120,9 @@ def file_name(text: str) -> str:
     >>> file_name("p232/p232_001")
     'p232%2Fp232_001'
     >>> file_name("..")
-    '%2E.'
+    '%2E%2E'
+    >>> file_name("Aux.1")
+    '%41ux.1'
     """
     name = _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", text) or "%"
     if len(name.encode()) <= MAX_BYTES:

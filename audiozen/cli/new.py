@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from audiozen.errors import RequestError
+from audiozen.system.shell import quoted
 
 
 def new(
@@ -17,13 +18,17 @@ def new(
     ],
 ) -> None:
     """Write a recipe to start from, which trains as it is."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RequestError(f"{folder} is not empty; choose another folder")
     try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise RequestError(f"{folder} is not empty; choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for template in files("audiozen.cli").joinpath("template").iterdir():
             if template.is_file():
                 (folder / template.name).write_bytes(template.read_bytes())
     except OSError as error:
         raise RequestError(f"cannot write a recipe to {folder}: {error.strerror}") from error
-    typer.echo(f"{folder} has a recipe. Train it: audiozen train {folder / 'baseline.toml'}")
+    typer.echo(
+        f"{folder} has a recipe, which takes noise away from made-up tones. Train it, in less than a minute:\n"
+        f"  audiozen train {quoted(folder / 'baseline.toml')}\n"
+        f"How to make it yours is told in {folder / 'README.md'}"
+    )

@@ -180,9 +180,9 @@ def _index_path(path: Path) -> Path:
 
 def _new_index(path: Path, text: SharedFile) -> SharedFile:
     try:
-        with replaced(_index_path(path)) as partial, partial.open("w+b") as file:
+        with replaced(_index_path(path)) as partial, partial.open("wb") as file:
             _write_index(text, file)
-            return share(file)
+        return SharedFile.opened(_index_path(path))
     except OSError as error:
         logger.warning(
             "the lines of %s are found anew at each start, because their index cannot be kept beside it: %s",

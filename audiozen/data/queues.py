@@ -9,6 +9,7 @@ import copy
 import multiprocessing
 import os
 import select
+import sys
 import weakref
 from functools import partial
 from multiprocessing.queues import Queue
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
+
+assert sys.platform != "win32"  # whose pipes cannot be polled
 
 LENGTH_SIZE = 4
 """Bytes in front of each message."""
@@ -43,7 +46,7 @@ class QuickQueue(Queue):  # type: ignore[type-arg]  # has no type arguments at r
         super()._reset(after_fork)  # type: ignore[misc]  # not in Python's stubs
         # A data loader that becomes garbage tells its workers to end, and by then its connections must not have been
         # closed as the same garbage. Python's thread holds them for as long.
-        weakref.finalize(self, _let_go, self._writer).atexit = False
+        weakref.finalize(self, _let_go, self._reader, self._writer).atexit = False
         self._poll = _poller(self._reader, select.POLLIN)
         self._has_room = _poller(self._writer, select.POLLOUT)
 
@@ -78,8 +81,8 @@ def _is_ready(poll: select.poll, seconds: float = 0.0) -> bool:
     return bool(events) and not events[0][1] & select.POLLNVAL
 
 
-def _let_go(connection: Any) -> None:
-    """It was held until now."""
+def _let_go(*connections: Any) -> None:
+    """They were held until now."""
 
 
 def with_quick_queues(context: BaseContext | None) -> BaseContext:

@@ -12,10 +12,12 @@ import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.reduction import DupFd
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
+
+from audiozen.system.files import READ, read_at
+from audiozen.system.inheritance import inheritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,29 +36,36 @@ class SharedFile:
 
     Args:
         descriptor: of the open file; closed when nobody needs this object any more.
+        path: by which it can be opened again.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, path: Path | None = None) -> None:
+        self._descriptor, self._path = descriptor, path
         weakref.finalize(self, os.close, descriptor)
 
     @classmethod
     def opened(cls, path: Path) -> SharedFile:
         """Open a file by its name. OSError where that cannot be done."""
-        return cls(os.open(path, os.O_RDONLY))
+        return cls(os.open(path, READ), path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _inherited, (DupFd(self._descriptor),)
+        if inheritable is not None:
+            return _inherited, (inheritable(self._descriptor),)
+        if (
+            self._path is not None
+        ):  # where nothing can be inherited, no other file can have got the name
+            return SharedFile.opened, (self._path,)
+        return _copied, (self.read(0, self.state()[0]),)
 
     def read(self, offset: int, size: int) -> bytes:
         """``size`` bytes from ``offset`` on; fewer only where the file ends."""
-        content = os.pread(self._descriptor, size, offset)
+        content = read_at(self._descriptor, size, offset)
         while len(content) < size and (more := self._more(content, offset, size)):
             content += more
         return content
 
     def _more(self, content: bytes, offset: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size - len(content), offset + len(content))
+        return read_at(self._descriptor, size - len(content), offset + len(content))
 
     @contextmanager
     def stream(self) -> Iterator[IO[bytes]]:
@@ -73,6 +82,12 @@ class SharedFile:
 
 def _inherited(duplicate: Any) -> SharedFile:
     return SharedFile(duplicate.detach())
+
+
+def _copied(content: bytes) -> SharedFile:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        return share(file)
 
 
 def share(file: IO[bytes]) -> SharedFile:

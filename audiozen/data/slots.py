@@ -12,10 +12,11 @@ import weakref
 from functools import partial
 from itertools import count
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.reduction import DupFd
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from audiozen.system.inheritance import inheritable
 
 Memory: TypeAlias = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
@@ -71,9 +72,9 @@ class Slots:
         self._taken = memoryview(self._memory)[num_all * slot_size :]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if get_spawning_popen() is None:
+        if get_spawning_popen() is None or inheritable is None:
             return _nothing, ()
-        return _inherited, (DupFd(self._descriptor), self.number, *self._sizes)
+        return _inherited, (inheritable(self._descriptor), self.number, *self._sizes)
 
     def free_slot(self, worker: int) -> Slot | None:
         """One to be filled by ``worker``. None: all are taken."""

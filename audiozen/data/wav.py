@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from audiozen.system.files import READ, read_at, read_into
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,7 +70,7 @@ def read_wav(path: str | Path, start: int, num_samples: int | None) -> Segment |
         The segment; None where the file cannot be read, has not that many samples, or is in any way unusual.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, READ)
     except OSError:
         return None
     try:
@@ -80,7 +82,7 @@ def read_wav(path: str | Path, start: int, num_samples: int | None) -> Segment |
 
 
 def _read(descriptor: int, start: int, num_samples: int | None) -> Segment | None:
-    header = os.pread(descriptor, _HEADER_SIZE, 0)
+    header = read_at(descriptor, _HEADER_SIZE, 0)
     found = _samples_of(header, os.fstat(descriptor).st_size)
     if found is None:
         return None
@@ -105,7 +107,7 @@ def _fill(samples: Frames, descriptor: int, offset: int, layout: _Layout) -> boo
     for first in range(0, len(samples), _BLOCK_SIZE // width):
         target = samples[first : first + _BLOCK_SIZE // width]
         content = block[: width * len(target)]
-        if os.preadv(descriptor, [content.data], offset + width * first) != len(content):
+        if read_into(descriptor, content.data, offset + width * first) != len(content):
             return False
         _convert(content, layout, target)
     return True

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -21,6 +22,7 @@ from torch.utils.data import get_worker_info
 
 from audiozen.errors import TrainingError
 from audiozen.processes.memory import keep_freed_memory
+from audiozen.system.signals import known_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,16 +194,18 @@ def _leave_signals_to_the_main_process() -> None:
     Schedulers, terminals and ``systemd`` signal workers as well, and the main process, which wants
     to end an epoch or an evaluation in good order, would find them dead.
     """
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in known_signals("SIGINT", "SIGUSR1", "SIGBREAK"):
         signal.signal(number, lambda *_: None)
-    # Only a thread that waits for a signal learns who sent it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+    if sys.platform == "linux":  # elsewhere, nobody learns who sent a signal
+        # Only a thread that waits for a signal learns who sent it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
 
 
 def _end_when_the_main_process_says_so() -> None:
     main_process = parent_process()
     assert main_process is not None
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process.pid:
-        pass
+    if sys.platform == "linux":
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process.pid:
+            pass
     os._exit(0)

@@ -21,8 +21,14 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from audiozen.errors import RequestError, WorkerDied
-from audiozen.metrics.workers import Workers
 from audiozen.processes.cores import num_cores
+
+__all__ = ["MetricPool"]
+
+if sys.platform == "linux":
+    from audiozen.metrics.workers import Workers
+else:
+    from audiozen.metrics.spawned_workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +45,8 @@ class MetricPool:
 
     A worker that dies (PESQ can abort) takes only the task with it that it was at: its future raises
     :class:`~audiozen.errors.WorkerDied`, and another worker takes the place. BLAS, OpenMP and PyTorch have one thread
-    in each worker. Workers are forked by the first ``submit``, so they know functions of any module.
+    in each worker. Workers are started by the first ``submit``. On Linux they are forked, so they know functions of any
+    module; elsewhere they know those of modules that they can import.
 
     Args:
         num_workers: None: one per core that this process may use, on Linux; elsewhere none. 0: tasks run in this

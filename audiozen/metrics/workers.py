@@ -22,6 +22,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from audiozen.errors import WorkerDied
+from audiozen.metrics.answers import answer, cause_of_death
 from audiozen.metrics.blas import blas_libraries
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from threadpoolctl import ThreadpoolController
+
+assert sys.platform == "linux"  # elsewhere, see spawned_workers
 
 NICENESS = 5
 """Workers give way to the process that feeds them: a model that waits for a core holds up everything."""
@@ -198,7 +201,7 @@ def _keep(connections: Sequence[Connection], news: Connection) -> None:
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code != ENDED_WELL:
                 connection.send_bytes(
-                    pickle.dumps((None, False, WorkerDied(_cause_of_death(exit_code))))
+                    pickle.dumps((None, False, WorkerDied(cause_of_death(exit_code))))
                 )
                 workers[_fork_worker(connection, connections)] = connection
     for process in workers:  # which nobody waits for any more
@@ -226,12 +229,6 @@ def _settle_down(libraries: ThreadpoolController) -> None:
             importlib.import_module(package)
 
 
-def _cause_of_death(exit_code: int) -> str:
-    if exit_code < 0:
-        return f"the process that computed it was ended by {signal.Signals(-exit_code).name}"
-    return f"the process that computed it ended with the exit code {exit_code}"
-
-
 # ---- the workers --------------------------------------------------------------------------------------
 
 
@@ -251,7 +248,7 @@ def _fork_worker(connection: Connection, connections: Sequence[Connection]) -> i
 def _work(connection: Connection, keeper: int) -> None:
     while _is_called(connection, keeper) and (number := connection.recv_bytes()) != NO_MORE:
         function, args = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the process that forked us
-        connection.send_bytes(_answer(int.from_bytes(number, "big"), function, args))
+        connection.send_bytes(answer(int.from_bytes(number, "big"), function, args))
         del function, args
 
 
@@ -261,20 +258,3 @@ def _is_called(connection: Connection, keeper: int) -> bool:
         if os.getppid() != keeper:
             return False
     return True
-
-
-def _answer(number: int, function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
-    """Number of the task, whether it succeeded, and what it returned or raised; pickled."""
-    try:
-        return pickle.dumps((number, True, function(*args)))
-    except Exception as error:  # noqa: BLE001 - it is raised in the process that asks for the result
-        return pickle.dumps((number, False, _portable(error)))
-
-
-def _portable(error: Exception) -> Exception:
-    """An error that arrives as it is, or else its text."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was just written
-    except Exception:  # noqa: BLE001 - exceptions of other packages may do anything
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

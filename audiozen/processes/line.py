@@ -201,4 +201,5 @@ def _close_in_child() -> None:
         forget(connection)
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

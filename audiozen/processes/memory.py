@@ -1,4 +1,4 @@
-"""What becomes of memory that was freed."""
+"""How much memory a process has had, and what becomes of what it has freed."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def keep_freed_memory() -> None:
 def _is_set_by_the_user() -> bool:
     is_set = any(name.startswith("MALLOC_") for name in os.environ)
     return is_set or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process has had in memory so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from audiozen.durable_files import make_folders
 from audiozen.errors import RequestError
+from audiozen.system.files import BINARY
+from audiozen.system.locks import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 def _opened(folder: Path, path: Path) -> int:
     try:
         make_folders(folder)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
     except OSError as error:
         raise RequestError(
             f"{folder} cannot be written: {error.strerror}; choose another folder, or make it writable"
@@ -61,9 +62,8 @@ def _opened(folder: Path, path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    # lockf, not flock: a lock of the latter would live on in the workers of a run that was killed.
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, wait=False)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, _about_this_process().encode())
     except (BlockingIOError, PermissionError) as error:
@@ -85,6 +85,6 @@ def _about_this_process() -> str:
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text().strip() or "another process"
+        return path.read_text(encoding="utf-8").strip() or "another process"
     except OSError:
         return "another process"

@@ -6,17 +6,21 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Self
 
+from audiozen.system.signals import known_signals
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     Handler = Callable[[int, FrameType | None], object] | int | None
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = known_signals("SIGTERM", "SIGINT", "SIGUSR1", "SIGBREAK")
 
 
 class StopSignals:
     """Within this context, SIGTERM, SIGINT and SIGUSR1 only set a flag; a second one acts as it would outside.
+
+    Windows has Ctrl-C and Ctrl-Break for these.
 
     Python delivers signals to the main thread alone, so that in any other thread this does nothing.
 

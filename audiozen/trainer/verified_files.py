@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import xxhash
 
 from audiozen.errors import DamagedCheckpointError
+from audiozen.system.files import read_at
 from audiozen.trainer.parallel import for_each
 
 if TYPE_CHECKING:
@@ -231,6 +232,9 @@ def digest_of_whole(file: BinaryIO, content: memoryview, digest: Any) -> str:
 
 def read_in(file: BinaryIO, start: int, end: int) -> None:
     """Let the system read a part of a file into its memory."""
+    if not hasattr(os, "sendfile"):
+        read_slowly(file, start, end)
+        return
     try:
         with Path(os.devnull).open("wb") as nowhere:
             while start < end and (
@@ -240,5 +244,10 @@ def read_in(file: BinaryIO, start: int, end: int) -> None:
     except OSError as error:
         if error.errno not in CANNOT_SEND:
             raise
-        while start < end and (read := len(os.pread(file.fileno(), READ_SIZE, start))):
-            start += read
+        read_slowly(file, start, end)
+
+
+def read_slowly(file: BinaryIO, start: int, end: int) -> None:
+    """The same, through the memory of this process."""
+    while start < end and (read := len(read_at(file.fileno(), READ_SIZE, start))):
+        start += read

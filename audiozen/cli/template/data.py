@@ -1,10 +1,14 @@
-"""Harmonic tones in noise, made when they are asked for. Put your own data here."""
+"""Harmonic tones in noise, made when they are asked for; or recordings. Put your own data here."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from audiozen.data.audio import audio_info, read_audio
 
 NUM_HARMONICS = 8
 
@@ -55,6 +59,39 @@ class TonesInNoise(Dataset[tuple[Tensor, Tensor, str]]):
         angles = 2 * torch.pi * (pitch * harmonics * self.time + phases)
         loudness = torch.sin(4 * torch.pi * self.time).square()
         return loudness * (amplitudes / harmonics * torch.sin(angles)).sum(0)
+
+
+class Recordings(Dataset[tuple[Tensor, Tensor, str]]):
+    """Pairs of a noisy and a clean recording, each of shape ``(time,)``, with a name.
+
+    Args:
+        folder: with the folders ``noisy`` and ``clean``, which have wav files of the same names.
+        sample_rate: of all files, in Hz. Others are refused.
+        duration: of the random segments that are read, in seconds. Without it, all is read.
+    """
+
+    def __init__(self, folder: str, sample_rate: int, duration: float | None = None) -> None:
+        self.noisy = sorted(Path(folder, "noisy").glob("*.wav"))
+        self.clean = Path(folder, "clean")
+        self.sample_rate = sample_rate
+        self.num_samples = None if duration is None else round(duration * sample_rate)
+
+    def __len__(self) -> int:
+        return len(self.noisy)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+        noisy = self.noisy[index]
+        start = 0
+        if self.num_samples is not None:
+            latest = audio_info(noisy).num_samples - self.num_samples
+            start = int(torch.randint(max(latest, 0) + 1, ()))
+        return self.read(noisy, start), self.read(self.clean / noisy.name, start), noisy.stem
+
+    def read(self, path: Path, start: int) -> Tensor:
+        """A segment of a file."""
+        return read_audio(
+            path, start=start, num_samples=self.num_samples, expected_rate=self.sample_rate
+        )
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
