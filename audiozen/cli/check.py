@@ -25,7 +25,10 @@ from audiozen.cli.throughput import (
     where_a_step_goes,
     where_a_validation_goes,
 )
+from audiozen.config.locate import explain
+from audiozen.data.shared_ids import ids_of, shared_ids, warning_of
 from audiozen.errors import AudioZENError, ConfigError, RequestError
+from audiozen.processes import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,8 +100,6 @@ class Findings:
 
     def explain(self, error: BaseException) -> str:
         """The text of the error, and where in the user's code it happened."""
-        from audiozen.config.locate import explain
-
         text = explain(error, self.folders)
         is_theirs = any(str(folder) in text for folder in self.folders)
         return str(error) if isinstance(error, AudioZENError) and not is_theirs else text
@@ -167,8 +168,6 @@ class Check:
 
     def load(self, table: str, build: Callable[[], list[DataLoader[Any]]]) -> list[Batch]:
         """The first batch of each dataloader of a table."""
-        from audiozen.data.shared_ids import ids_of
-
         batches: list[Batch] = []
         ids = self.ids[table] = set()
         if getattr(self.experiment.config, table):
@@ -178,14 +177,13 @@ class Check:
                     ids.update(ids_of(dataloader.dataset) or ())
                     batches.append(first_batch(dataloader))
         for batch in batches:
-            length = "" if batch.num_batches is None else f"{batch.num_batches} batches of "
+            num = batch.num_batches
+            length = "" if num is None else f"{num} {'batch' if num == 1 else 'batches'} of "
             self.findings.ok(table, length + describe(batch.content))
         return batches
 
     def compare_ids(self) -> None:
         """Whether the best checkpoint is chosen by signals that it is tested on."""
-        from audiozen.data.shared_ids import shared_ids, warning_of
-
         validation, test = self.ids["validate_dataset"], self.ids["test_dataset"]
         if shared := shared_ids(validation, test):
             self.findings.warn("test_dataset", warning_of(shared, len(test)))
@@ -468,11 +466,9 @@ def peak_memory(device_type: str) -> str:
 
     if device_type == "cuda":
         return f"{torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB of the GPU at most"
-    import resource
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = memory.peak_memory()
+    if peak is None:
+        return "how much, this system does not tell"
     return f"{peak / 2**20:,.0f} MiB of this process at most"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audiozen.config.combinations import combination_problems
+from audiozen.config.old_code import old_code_problems, old_path_problems
+from audiozen.config.old_names import VALUES, Now, old_setting
 from audiozen.config.problems import Problem, suggestion
 from audiozen.config.schema import AcousticsConfig, ExperimentConfig, TrainerConfig
 from audiozen.config.settings import is_named, kinds_of, settings_problems
@@ -20,10 +22,13 @@ from audiozen.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from audiozen.config.problems import Place
 
 Tables = dict[str, Any]
+
+MISSING = "missing, and it has no default"
 
 # What each trainer is constructed with. The rest of [trainer.args] that is no setting goes to the recipe's own class.
 TRAINER_ARGUMENTS = frozenset(
@@ -40,6 +45,29 @@ TRAINER_ARGUMENTS = frozenset(
 )
 
 
+def all_problems(
+    tables: Tables, search_dirs: tuple[Path, ...], *, check_code: bool
+) -> list[Problem]:
+    """Everything that is wrong; what only has an old name is told by its new one.
+
+    Args:
+        tables: as they were merged.
+        search_dirs: folders in which paths are looked up before the installed packages.
+        check_code: also import what the paths name, and read the recipe's own files.
+    """
+    problems = setting_problems(tables)
+    if check_code:
+        problems += code_problems(tables, search_dirs)
+    old_paths = old_path_problems(tables)
+    problems = [*old_paths, *_other_than(old_paths, problems)]
+    old = {problem: now for problem in problems if (now := _new_name(problem))}
+    is_old = bool(old or old_paths)
+    problems = _with_new_names(problems, old) + (_epoch_wise(tables) if is_old else [])
+    if check_code:
+        problems += old_code_problems(tables, search_dirs, is_old=is_old)
+    return problems
+
+
 def setting_problems(tables: Tables) -> list[Problem]:
     """Unknown, missing, mistyped and senseless settings. Runs nobody's code."""
     args = _args(tables.get("trainer"))
@@ -51,7 +79,7 @@ def setting_problems(tables: Tables) -> list[Problem]:
     ]
 
 
-def code_problems(tables: Tables, search_dirs: tuple[Any, ...]) -> list[Problem]:
+def code_problems(tables: Tables, search_dirs: tuple[Path, ...]) -> list[Problem]:
     """Paths that lead nowhere, and arguments that do not fit. Imports the modules that the paths name."""
     offered = kinds_of(AcousticsConfig) if isinstance(tables.get("acoustics"), dict) else ()
     around, nothing_offered = Surroundings(search_dirs, offered), Surroundings(search_dirs)
@@ -104,15 +132,73 @@ def _constructor_problems(
 
 
 def _misspelt(extras: dict[str, Any]) -> list[Problem]:
-    """Without the class, a key is only wrong where it looks like a setting."""
-    sentences = (_unknown(key, ()) for key in extras)
-    return [problem_of(("trainer", "args"), text) for text in sentences if "did you mean" in text]
+    """Without the class, a key is only wrong where it looks like a setting, or was one."""
+    problems = {key: problem_of(("trainer", "args"), _unknown(key, ())) for key in extras}
+    return [
+        problem
+        for key, problem in problems.items()
+        if "did you mean" in problem.text or old_setting(f"[trainer.args] {key}")
+    ]
 
 
 def _unknown(key: str, own: Any) -> str:
     known = {*own, *kinds_of(TrainerConfig)}
     near = suggestion(key, known, what="known keys")
     return f"unknown key {key}; {near}"
+
+
+# ---- old names ---------------------------------------------------------------------------------
+
+
+def _new_name(problem: Problem) -> Now | None:
+    """What has become of a setting that is unknown."""
+    found = old_setting(_in_words(problem.place)) if problem.text.startswith("unknown ") else None
+    return found[1] if found else None
+
+
+def _other_than(told: list[Problem], problems: list[Problem]) -> Iterator[Problem]:
+    places = {problem.place for problem in told}
+    return (problem for problem in problems if problem.place not in places)
+
+
+def _with_new_names(problems: list[Problem], old: dict[Problem, Now]) -> list[Problem]:
+    """Those that are old by their new names. That these are missing is no problem of its own."""
+    names = {now.name for now in old.values()}
+    return [
+        _told(problem, old.get(problem))
+        for problem in problems
+        if not (problem.text.endswith(MISSING) and _is_among(names, problem.place))
+    ]
+
+
+def _told(problem: Problem, now: Now | None) -> Problem:
+    if now is None:
+        note = VALUES.get(_in_words(problem.place))
+        return problem._replace(text=f"{problem.text}; {note}") if note else problem
+    is_table = len(problem.place) == 1
+    return problem._replace(text=str(now) if is_table else f"{problem.place[-1]}: {now}")
+
+
+def _is_among(names: set[str], place: Place) -> bool:
+    """Whether a setting, or one in a table, is among those that are stated by old names."""
+    words = _in_words(place)
+    return any(name == words or name.startswith(f"{words[:-1]}.") for name in names)
+
+
+def _in_words(place: Place) -> str:
+    *tables, key = map(str, place)
+    return f"[{'.'.join(tables)}] {key}" if tables else f"[{key}]"
+
+
+def _epoch_wise(tables: Tables) -> list[Problem]:
+    """Schedules of old recipes advance once per epoch, which must be stated now."""
+    if "lr_scheduler_interval" in _args(tables.get("trainer")):
+        return []
+    text = (
+        'advanced once per epoch; for that, state lr_scheduler_interval = "epoch" in [trainer.args]'
+    )
+    places = [(name, "path") for name in tables if name.split("_")[:2] == ["lr", "scheduler"]]
+    return [Problem(place, f"path: {text}") for place in places[:1]]
 
 
 def _collate_problems(table: object, place: Place, around: Surroundings) -> list[Problem]:

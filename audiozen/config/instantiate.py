@@ -35,7 +35,7 @@ def instantiate(
     Tables with ``path`` (and ``args``) among the arguments are built first, also inside lists and tables.
 
     Args:
-        path: dotted name, see :func:`locate`.
+        path: dotted name, looked up in ``search_dirs`` first, then among the installed packages.
         args: keyword arguments.
         positional: objects that the call begins with, such as the parameters of an optimizer.
         search_dirs: folders that hold modules; they come before the installed packages.

@@ -125,8 +125,8 @@ def _no_attribute(owner: Any, name: str, attribute: str) -> str:
     return f"{kind} {name!r}{place} has no {attribute!r}; {near}"
 
 
-def _file_of(name: str, folders: Folders) -> Path | None:
-    """File that a module or package of this name has in the folders."""
+def file_of(name: str, folders: Iterable[Path]) -> Path | None:
+    """File that a module or package of this name (``a/b`` for ``a.b``) has in the folders."""
     tails = (f"{name}/__init__.py", f"{name}.py")
     candidates = (folder / tail for folder in folders for tail in tails)
     return next((file for file in candidates if file.is_file()), None)
@@ -175,14 +175,14 @@ class _Recipes:
 
     def _is_hiding(self, top: str) -> bool:
         """Whether a loaded module has the name of a file in the folders, and is another one."""
-        file = _file_of(top, self._folders)
+        file = file_of(top, self._folders)
         return file is not None and top in sys.modules and not _homes(top) & set(self._folders)
 
     def _refuse_hidden(self, top: str) -> None:
         if self._is_hiding(top):
             other = getattr(sys.modules[top], "__file__", None) or "a part of Python"
             raise RequestError(
-                f"{_file_of(top, self._folders)} has the name of a module that is in use ({other}); rename it"
+                f"{file_of(top, self._folders)} has the name of a module that is in use ({other}); rename it"
             )
 
 

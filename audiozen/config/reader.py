@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiozen.config import toml
-from audiozen.config.check import code_problems, setting_problems
+from audiozen.config.check import all_problems
 from audiozen.config.environment import expand
 from audiozen.config.merge import Tables, apply_overrides, lists_of_datasets, merge
 from audiozen.config.problems import Problem
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from audiozen.config.problems import Place
+
+__all__ = ["ResolvedConfig", "read_config"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def read_config(
     tables, problems = expand(tables, {"CONFIG_DIR": str(files[0].path.parent), **os.environ})
     search_dirs = _search_dirs(tables, files)
     known = {problem.place for problem in problems}
-    found = _check(tables, search_dirs, check_code=check_code)
+    found = all_problems(tables, search_dirs, check_code=check_code)
     problems += [problem for problem in found if problem.place not in known]
     _refuse(source, problems, tables, find)
     config = build_settings(ExperimentConfig, tables, source=str(source))
@@ -98,11 +100,6 @@ def _merge_all(files: list[toml.File], overrides: Sequence[str]) -> tuple[Tables
     tables, problems = apply_overrides(lists_of_datasets(tables), overrides)
     tables.pop("extends", None)
     return lists_of_datasets(tables), problems + toml.size_problems(tables)
-
-
-def _check(tables: Tables, search_dirs: tuple[Path, ...], *, check_code: bool) -> list[Problem]:
-    problems = setting_problems(tables)
-    return problems + (code_problems(tables, search_dirs) if check_code else [])
 
 
 def _search_dirs(tables: Tables, files: list[toml.File]) -> tuple[Path, ...]:

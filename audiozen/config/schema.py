@@ -13,6 +13,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from audiozen.config.settings import Settings, as_table, build_settings, kinds_of
 from audiozen.config.values import Limits
 
+__all__ = [
+    "AcousticsConfig",
+    "DataLoaderConfig",
+    "DatasetConfig",
+    "ExperimentConfig",
+    "Interval",
+    "MetaConfig",
+    "SaveInterval",
+    "TargetConfig",
+    "TrainerConfig",
+]
+
 PositiveInt = Annotated[int, Limits(gt=0)]
 NonNegativeInt = Annotated[int, Limits(ge=0)]
 PositiveFloat = Annotated[float, Limits(gt=0)]

@@ -46,7 +46,8 @@ def target_problems(
         place: keys that lead to it.
         around: what all targets share.
         num_positional: how many arguments the call begins with.
-        is_bound: a function is not called now, but bound to its arguments and called later.
+        is_bound: a function is not called now, but bound to its arguments, and that call comes later. A class is built
+            now, with these arguments alone.
     """
     path, args = table.get("path"), table.get("args", {})
     if not isinstance(path, str) or not isinstance(args, dict):
@@ -60,7 +61,7 @@ def target_problems(
         target,
         args,
         around.offered,
-        num_positional=num_positional,
+        num_positional=0 if is_bound and inspect.isclass(target) else num_positional,
         allow_missing=is_bound and not inspect.isclass(target),
     )
     return [problem_of((*place, "args"), sentence) for sentence in sentences] + nested

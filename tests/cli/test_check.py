@@ -386,3 +386,17 @@ def test_signals_in_validation_and_test_are_told(
     ]
     assert main(["check", str(recipe), *quick, *listed]) == 0
     assert "4 of 4 test signals are validation signals as well (tone_0" in capsys.readouterr().out
+
+
+def test_old_names_in_file_and_code_are_told_together_before_anything_is_loaded(
+    recipe: Path, capsys: pytest.CaptureFixture
+) -> None:
+    change(recipe, "baseline.toml", "max_epochs = 5", "max_epoch = 5")
+    change(recipe, "trainer.py", "self.sample_rate", "self.sr")
+    change(recipe, "data.py", "self.num_signals = num_signals", "raise ValueError('loaded')")
+    assert check(recipe) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert "[trainer.args] max_epoch: now [trainer.args] max_epochs (line " in told.err
+    assert "self.sr: now self.sample_rate (trainer.py, line " in told.err
+    assert "has 2 problems" in told.err

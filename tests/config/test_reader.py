@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,23 @@ def test_one_mistake_gives_one_line(
     assert line.startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("path", "args"),
+    [
+        ("torch.nn.HuberLoss", "{ delta = 0.5 }"),
+        ("torch.nn.CrossEntropyLoss", "{ ignore_index = 3, weight.path = 'torch.ones', weight.args.size = [2] }"),
+        ("torch.nn.functional.huber_loss", "{ delta = 0.5 }"),
+    ],
+)  # fmt: skip
+def test_loss_takes_what_its_constructor_or_its_call_does(
+    write: Callable[[str, str], Path], path: str, args: str
+) -> None:
+    table = f'[loss_function]\npath = "{path}"\nargs = {args}\n'
+    text = re.sub(r"\[loss_function\]\n(?:.+\n)+", table, VALID)
+    assert table in text
+    read_config(write("baseline.toml", text))
+
+
 @pytest.mark.parametrize("table", ["trainer", "model"])
 def test_missing_table_is_told(write: Callable[[str, str], Path], table: str) -> None:
     text = VALID.replace(f"[{table}]", "[meta.x]").replace(f"[{table}.args]", "[meta.x.args]")
@@ -229,11 +247,11 @@ def test_misspelt_setting_is_told_though_the_trainer_is_missing(
 ) -> None:
     text = VALID.replace("audiozen.trainer.base_trainer.BaseTrainer", "nowhere.Trainer")
     path_problem, key_problem = problems_of(
-        write("x.toml", text), "trainer.args.max_epoch=3", "trainer.args.own=1"
+        write("x.toml", text), "trainer.args.max_epchs=3", "trainer.args.own=1"
     )
     assert path_problem.startswith("[trainer] path: no module 'nowhere'")
     assert key_problem.startswith(
-        "[trainer.args] unknown key max_epoch; did you mean 'max_epochs'?"
+        "[trainer.args] unknown key max_epchs; did you mean 'max_epochs'?"
     )
 
 
