@@ -1,4 +1,4 @@
-"""What the page on augmentation shows is run, and trains as exactly as it says."""
+"""What the page on augmentation shows trains as exactly as it says."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.mixing_on_the_batch import WAYS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "augmentation.md").read_text()
-DEFINITIONS, TRAINING, ROOMS, SILENCE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+DEFINITIONS, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the page, packed by the command that it shows."""
     root = tmp_path_factory.mktemp("augmentation")
-    [command] = re.findall(r"`(audiozen pack [^`]*)`", PAGE)
+    [command] = re.findall(r"^audiozen pack .*", PAGE, re.MULTILINE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         Path("audio").symlink_to(ROOT / "recipes" / "debian_noisy_speech" / "audio")
@@ -72,12 +72,6 @@ def trained(
 
 def are_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_programs_of_the_page_run(page):
-    for program in (TRAINING, ROOMS, SILENCE):
-        exec(program, page)
-    assert page["target"].shape == page["reverberant"].shape == page["speech"].shape
 
 
 def test_workers_do_not_change_the_weights_and_the_seed_does(page, tmp_path):

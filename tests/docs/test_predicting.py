@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,17 @@ def test_commands_print_what_the_page_shows_and_the_program_runs(
     [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(program, {})
     assert Path("halved/deep/c.wav").exists()
+
+
+def test_live_commands_give_back_as_many_samples(tmp_path: Path) -> None:
+    [script] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "noisy.raw").write_bytes(torch.linspace(-0.1, 0.1, 800).numpy().tobytes())
+    devices = "arecord() { head -c 3200 /dev/zero; }; aplay() { cat > heard.raw; }\n"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run(["bash", "-ec", devices + script], cwd=tmp_path, env=environment, check=True)
+    for name in ("heard.raw", "enhanced.raw"):
+        assert (tmp_path / name).stat().st_size == 3200
 
 
 def test_memory_does_not_grow_with_the_length_in_the_figures() -> None:

@@ -1,4 +1,4 @@
-"""Experiments that several tests look at, and a browser to look with."""
+"""Experiments that several tests look at, and their pages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,8 @@ import pytest
 
 from audiozen.report.page import write_report
 from audiozen.results.run import Run
-from tests.conftest import CHROMIUM
+from tests.conftest import PATIENCE
 from tests.report.experiments import EVIL, Plan, write_experiment
-
-OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE = 30_000  # ms
 
 Open = Callable[..., Any]
 
@@ -65,19 +54,6 @@ def page_of(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> C
         return written[name]
 
     return write
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=CHROMIUM, args=list(OPTIONS), timeout=2 * PATIENCE
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
