@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from audiozen.durable_files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # The packages that numbers depend on.
@@ -46,15 +46,45 @@ def environment(folder: Path) -> dict[str, Any]:
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "gpus": _gpus(),
+        **machine(PACKAGES),
         "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
-        "git": _git(folder),
+        "git": git_state(folder),
         "argv": sys.argv,
         "cwd": os.getcwd(),  # noqa: PTH109  # a string is what is written
     }
+
+
+def machine(packages: Iterable[str]) -> dict[str, Any]:
+    """Facts that tell nothing about people: ``platform``, ``python``, ``packages`` and ``gpus``.
+
+    Args:
+        packages: whose versions are told, None where not installed.
+    """
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "gpus": _gpus(),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """``commit``, and ``is_changed``: whether files differ from it. None outside a repository."""
+    commit = run_git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = run_git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "is_changed": bool(changes)}
+
+
+def run_git(folder: Path, *args: str) -> str | None:
+    """What git prints; None where it is not installed, fails or hangs."""
+    command = ["git", "-C", str(folder), *args]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  # our words
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip()
 
 
 def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
@@ -80,21 +110,3 @@ def _gpus() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    commit = _run_git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    changes = _run_git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "is_changed": bool(changes)}
-
-
-def _run_git(folder: Path, *args: str) -> str | None:
-    """What git prints; None where it is not installed, fails or hangs."""
-    command = ["git", "-C", str(folder), *args]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  # our words
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout.strip()
