@@ -21,6 +21,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = [
+    "AudioError",
+    "AudioZENError",
+    "CheckpointError",
+    "ConfigError",
+    "DamagedCheckpointError",
+    "ManifestError",
+    "MetricError",
+    "Preempted",
+    "RequestError",
+    "ShapeError",
+    "TrainingError",
+    "WorkerDied",
+]
+
 
 class AudioZENError(Exception):
     """Something that a user, a disk or a signal did. The text says what, where, and what to do."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from audiozen.complexity import describe
 from audiozen.config.instantiate import bind, build_args, call, instantiate, locate
 from audiozen.config.problems import Problem
 from audiozen.config.reader import read_config
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from audiozen.config.reader import ResolvedConfig
     from audiozen.config.schema import DataLoaderConfig, DatasetConfig
+
+__all__ = ["Experiment"]
 
 
 logger = logging.getLogger(__name__)
@@ -273,8 +276,6 @@ class Experiment:
 
         Of several models, each by its name. A disk that refuses is told.
         """
-        from audiozen.complexity import describe
-
         rate = self.config.acoustics.sample_rate if self.config.acoustics else None
         facts = {name: describe(model, rate) for name, model in trainer.modules.items()}
         if set(facts) != {""}:

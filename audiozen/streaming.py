@@ -22,6 +22,8 @@ from audiozen.errors import RequestError, ShapeError
 if TYPE_CHECKING:
     from audiozen.acoustics import STFT
 
+__all__ = ["FrameByFrame", "StreamState", "Streaming", "stream_through"]
+
 
 @runtime_checkable
 class Streaming(Protocol):

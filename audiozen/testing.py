@@ -22,6 +22,8 @@ from audiozen.tracking.tracker import Tracker
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+__all__ = ["NoisyTones", "RecordingTracker", "TinyEnhancer"]
+
 
 class NoisyTones(Dataset[tuple[Tensor, Tensor]]):
     """Harmonic tones in white noise, made on the fly: pairs of noisy and clean, each of shape ``(time,)``.

@@ -24,8 +24,8 @@ if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(m.versio
     pip install --quiet --constraint constraints.txt "$torch"
 fi
 
-extras=metrics,recipes,export
-if [ "${1:-}" = dev ]; then extras=$extras,test,lint; fi
+extras=metrics,recipes,export,sweep
+if [ "${1:-}" = dev ]; then extras=$extras,test,lint,docs; fi
 echo "==> installing AudioZEN [$extras]"
 pip install --quiet --constraint constraints.txt --editable ".[$extras]"
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -294,7 +295,7 @@ def test_environment_is_noted(baseline: Path) -> None:
     experiment = Experiment.from_file(baseline)
     experiment.write_record()
     facts = json.loads((experiment.exp_dir / "environment.json").read_text())
-    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["packages"]["torch"] == version("torch")
     assert facts["python"] == sys.version.split()[0]
     assert (facts["seed"], facts["git"], facts["num_processes"]) == (5, None, 1)
     assert facts["argv"] == sys.argv

@@ -17,6 +17,8 @@ from audiozen.errors import RequestError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["Images", "image_sources", "reverberation_time"]
+
 SPEED_OF_SOUND = 343.0
 """In metres per second, at 20 °C."""
 

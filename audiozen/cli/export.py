@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
@@ -25,34 +25,40 @@ if TYPE_CHECKING:
     from audiozen.inference.export import Comparison
 
 
+OptionalConfig: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG]",
+        help="The experiment's .toml file (not with --model).",
+        show_default=False,
+    ),
+]
+OutputFolder: TypeAlias = Annotated[
+    Path, typer.Option(help="Folder for the files.", show_default=False, metavar="DIR")
+]
+Formats: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="onnx or torch_export. May be given several times. Default: onnx.",
+        show_default=False,
+    ),
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier export.")
+]
+
+
 def export(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CONFIG]",
-            help="The experiment's .toml file (not with --model).",
-            show_default=False,
-        ),
-    ] = None,
+    config: OptionalConfig = None,
     overrides: Overrides = None,
     *,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the files.", show_default=False, metavar="DIR")
-    ],
+    output: OutputFolder,
     model: PretrainedModel = None,
     ckpt: Checkpoint = "best",
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="onnx or torch_export. May be given several times. Default: onnx.",
-            show_default=False,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier export.")
-    ] = False,
+    formats: Formats = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the model for other runtimes: one frame in, one frame out.
 

@@ -15,6 +15,7 @@ import typer
 from audiozen.cli.request import TRACEBACK
 from audiozen.cli.train import plain_arguments, train
 from audiozen.errors import AudioZENError, Preempted, RequestError
+from audiozen.system.shell import forgive_characters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the run failed, 2 the request was wrong, 75 stopped by a signal
         with everything saved.
     """
+    forgive_characters()
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = [word for word in words if word != TRACEBACK]  # may stand anywhere
     try:

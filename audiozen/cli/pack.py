@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path  # noqa: TC003 - typer reads the annotation
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from audiozen.cli.predict import parse_channel
+from audiozen.cli.channel import parse_channel
 from audiozen.errors import AudioError, RequestError
 
 if TYPE_CHECKING:
@@ -19,52 +19,59 @@ if TYPE_CHECKING:
 MEGABYTE = 1 << 20
 
 
+Sources: TypeAlias = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="MANIFEST...",
+        help="Manifests (.jsonl) to pack. With --verify: folders with packs.",
+        show_default=False,
+    ),
+]
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for packs and their manifests.", show_default=False),
+]
+SampleRate: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="RATE",
+        min=1,
+        help="Resample to this rate (Hz). If left out, each file keeps its own.",
+        show_default=False,
+    ),
+]
+ChannelChoice: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|mean|error",
+        help="Of files with several: which one, from 0; their mean; or refuse them.",
+    ),
+]
+ShardSize: TypeAlias = Annotated[
+    int, typer.Option(metavar="MB", min=1, help="Greatest size of a file of a pack.")
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=1,
+        help="Processes. One per core if left out. The result does not depend on it.",
+        show_default=False,
+    ),
+]
+Verify: TypeAlias = Annotated[
+    bool, typer.Option("--verify", help="Check packs instead: all bytes, by SHA-256.")
+]
+
+
 def pack(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="MANIFEST...",
-            help="Manifests (.jsonl) to pack. With --verify: folders with packs.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder for packs and their manifests.", show_default=False
-        ),
-    ] = None,
-    sample_rate: Annotated[
-        int | None,
-        typer.Option(
-            metavar="RATE",
-            min=1,
-            help="Resample to this rate (Hz). If left out, each file keeps its own.",
-            show_default=False,
-        ),
-    ] = None,
-    channel: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBER|mean|error",
-            help="Of files with several: which one, from 0; their mean; or refuse them.",
-        ),
-    ] = "error",
-    shard_size: Annotated[
-        int, typer.Option(metavar="MB", min=1, help="Greatest size of a file of a pack.")
-    ] = 256,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="NUMBER",
-            min=1,
-            help="Processes. One per core if left out. The result does not depend on it.",
-            show_default=False,
-        ),
-    ] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check packs instead: all bytes, by SHA-256.")
-    ] = False,
+    sources: Sources,
+    output: Output = None,
+    sample_rate: SampleRate = None,
+    channel: ChannelChoice = "error",
+    shard_size: ShardSize = 256,
+    workers: Workers = None,
+    verify: Verify = False,
 ) -> None:
     """Write a corpus into a few files that are read much faster.
 

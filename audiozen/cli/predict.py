@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
+from audiozen.cli.channel import parse_channel_or_each
 from audiozen.cli.request import (
     Checkpoint,
     PretrainedModel,
@@ -32,59 +33,70 @@ LINE_INTERVAL = 600.0
 """Seconds between lines of progress where stderr is no terminal."""
 
 
+Words: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] INPUT...",
+        help="The experiment's .toml file (not with --model), and wav and flac files, or folders of them; "
+        "KEY=VALUE settings may stand among them.",
+        show_default=False,
+    ),
+]
+OutputFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the results.", show_default=False, metavar="DIR"),
+]
+ChannelChoice: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|mean|each|error",
+        help="Of files with several: which one, from 0; their mean; each by itself; or refuse them.",
+    ),
+]
+Segment: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=1.0,
+        help="Longest signal that goes through at once, of models that cannot work block by block.",
+    ),
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Such as cpu or cuda. If left out: as the experiment says; cpu with --model.",
+        show_default=False,
+    ),
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+SkipExisting: TypeAlias = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out what is there and complete.")
+]
+Stream: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="Live: raw samples of one channel from standard input to standard output, in place of files.",
+    ),
+]
+SampleFormat: TypeAlias = Annotated[
+    str, typer.Option("--format", metavar="s16le|f32le", help="Of the samples of --stream.")
+]
+
+
 def predict(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] INPUT...",
-            help="The experiment's .toml file (not with --model), and wav and flac files, or folders of them; "
-            "KEY=VALUE settings may stand among them.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the results.", show_default=False, metavar="DIR"),
-    ] = None,
+    words: Words = None,
+    output: OutputFolder = None,
     model: PretrainedModel = None,
     ckpt: Checkpoint = "best",
-    channel: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBER|mean|each|error",
-            help="Of files with several: which one, from 0; their mean; each by itself; or refuse them.",
-        ),
-    ] = "error",
-    segment: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=1.0,
-            help="Longest signal that goes through at once, of models that cannot work block by block.",
-        ),
-    ] = 60.0,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Such as cpu or cuda. If left out: as the experiment says; cpu with --model.",
-            show_default=False,
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out what is there and complete.")
-    ] = False,
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Live: raw samples of one channel from standard input to standard output, in place of files.",
-        ),
-    ] = False,
-    sample_format: Annotated[
-        str, typer.Option("--format", metavar="s16le|f32le", help="Of the samples of --stream.")
-    ] = "s16le",
+    channel: ChannelChoice = "error",
+    segment: Segment = 60.0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    stream: Stream = False,
+    sample_format: SampleFormat = "s16le",
 ) -> None:
     """Run a model on sound files, or live.
 
@@ -283,31 +295,6 @@ def load_model(experiment: Experiment, checkpoint: Path) -> Loaded:
         return Loaded(trainer.model, sample_rate_of(experiment), trainer.device)
     step = with_dataloader_idx(trainer.predict_step)
     return Loaded(lambda noisy: step(noisy, 0, 0), sample_rate_of(experiment), trainer.device)
-
-
-def parse_channel(text: str) -> int | Literal["error", "mean"]:
-    """What ``--channel`` means.
-
-    Raises:
-        RequestError: it is none of the choices.
-    """
-    if text.isdecimal():
-        return int(text)
-    if text == "mean":
-        return "mean"
-    if text == "error":
-        return "error"
-    raise RequestError(f'--channel {text}: expected a number from 0, "mean" or "error"')
-
-
-def parse_channel_or_each(text: str) -> int | Literal["error", "mean", "each"]:
-    """As :func:`parse_channel`, where all channels are a choice, too."""
-    if text == "each":
-        return "each"
-    try:
-        return parse_channel(text)
-    except RequestError as error:
-        raise RequestError(f'{error}, or "each"') from None
 
 
 def split_inputs(words: Sequence[str]) -> tuple[list[Path], list[str]]:

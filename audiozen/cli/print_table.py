@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from audiozen.tables.files import csv_lines
+from audiozen.tables.jsonl import jsonl_lines
+from audiozen.tables.systems import flat_records, system_rows
+from audiozen.tables.text import Heading, chosen_metrics, format_systems
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from audiozen.tables.systems import System
-    from audiozen.tables.text import Heading
 
 TABLE = "Table"
 """Where the help of a command shows these options."""
@@ -54,9 +58,6 @@ def systems_text(
     Raises:
         RequestError: there is no such column or metric.
     """
-    from audiozen.tables.systems import flat_records, system_rows
-    from audiozen.tables.text import chosen_metrics, format_systems
-
     rows = system_rows(systems, by)
     if format_name in ("csv", "jsonl"):
         return records_text(flat_records(rows, chosen_metrics(rows, metrics)), format_name)
@@ -73,16 +74,12 @@ def systems_text(
 
 def records_text(records: Sequence[Mapping[str, Any]], format_name: str) -> str:
     """Records as CSV or JSON lines."""
-    from audiozen.tables.files import csv_lines
-    from audiozen.tables.jsonl import jsonl_lines
-
     return "\n".join((jsonl_lines if format_name == "jsonl" else csv_lines)(records))
 
 
 def headings(names: Sequence[str]) -> dict[str, Heading]:
     """Unit and direction of the metrics among some columns; improvements have those of their metric."""
     from audiozen.metrics import METRICS
-    from audiozen.tables.text import Heading
 
     metrics = {name: METRICS.get(name) or METRICS.get(name.removesuffix("_i")) for name in names}
     return {

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from audiozen.results.leaderboard_text import format_leaderboard, print_leaderboard
+
 
 def runs(
     folder: Annotated[
@@ -32,7 +34,6 @@ def runs(
 ) -> None:
     """List runs: scores, state, steps, date, size, commit."""
     from audiozen.results.leaderboard import leaderboard, metric_columns, ranked
-    from audiozen.results.leaderboard_text import format_leaderboard, print_leaderboard
 
     entries = ranked(leaderboard(folder), sort)
     metrics = metric_columns(entries, metric or ())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from audiozen.cli.predict import parse_channel
+from audiozen.cli.channel import parse_channel
 from audiozen.cli.print_table import TABLE, By, FormatName, Std, split_names, systems_text
 from audiozen.cli.request import tell
 from audiozen.cli.score_audio import Reader, check_channels, common_rate, headers_of
@@ -36,116 +36,130 @@ FACTS = ("duration", "trimmed")
 """What is known of each signal besides its scores; the second with ``--trim``."""
 
 
+Reference: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="What it is compared with: the clean signals.",
+        show_default=False,
+        rich_help_panel=SOUND,
+    ),
+]
+Estimate: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="What is scored: a folder of wav and flac files (or one file).",
+        show_default=False,
+        rich_help_panel=SOUND,
+    ),
+]
+Noisy: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="What the estimates were made of; scored as well, for a row to compare with.",
+        show_default=False,
+        rich_help_panel=SOUND,
+    ),
+]
+PairBy: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="What the names of one signal's files share: a regular expression whose first group "
+        r"is the id, such as 'fileid_(\d+)'. If left out: the path below the folder, but for the "
+        "ending.",
+        show_default=False,
+        rich_help_panel=SOUND,
+    ),
+]
+ChannelChoice: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|mean|error",
+        help="Of files with several: which one, from 0; their mean; or refuse them.",
+        rich_help_panel=SOUND,
+    ),
+]
+Resample: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="RATE",
+        min=1,
+        help="Bring all signals to this rate (Hz) first. Nothing is resampled otherwise.",
+        show_default=False,
+        rich_help_panel=SOUND,
+    ),
+]
+Trim: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trim",
+        help="Cut signals of different lengths to the shortest. They are failures otherwise.",
+        rich_help_panel=SOUND,
+    ),
+]
+Metrics: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="What to compute; several with commas, or several times. si_sdr, pesq_wb, stoi, estoi "
+        "if left out; DNSMOS where there is no reference. Others: snr, sdr_bss, pesq_nb, csig, "
+        "cbak, covl, dnsmos_ovrl and more; with _i behind, the improvement on noisy (si_sdr_i).",
+        show_default=False,
+        rich_help_panel=SCORES,
+    ),
+]
+LabelsTable: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        help="A .csv or .jsonl with a column id, and labels of the signals in the others.",
+        show_default=False,
+        rich_help_panel=SCORES,
+    ),
+]
+NumWorkers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=0,
+        help="Processes that compute. One per core if left out. Scores do not depend on it.",
+        show_default=False,
+        rich_help_panel=SCORES,
+    ),
+]
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        help="Write the scores of every signal to this .csv or .jsonl, replacing it.",
+        show_default=False,
+        rich_help_panel=TABLE,
+    ),
+]
+Format: TypeAlias = Annotated[
+    FormatName,
+    typer.Option("--format", help="How the means are printed.", rich_help_panel=TABLE),
+]
+
+
 def score(
     *,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="What it is compared with: the clean signals.",
-            show_default=False,
-            rich_help_panel=SOUND,
-        ),
-    ] = None,
-    estimate: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="What is scored: a folder of wav and flac files (or one file).",
-            show_default=False,
-            rich_help_panel=SOUND,
-        ),
-    ],
-    noisy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="What the estimates were made of; scored as well, for a row to compare with.",
-            show_default=False,
-            rich_help_panel=SOUND,
-        ),
-    ] = None,
-    pair_by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="What the names of one signal's files share: a regular expression whose first group "
-            r"is the id, such as 'fileid_(\d+)'. If left out: the path below the folder, but for the "
-            "ending.",
-            show_default=False,
-            rich_help_panel=SOUND,
-        ),
-    ] = None,
-    channel: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBER|mean|error",
-            help="Of files with several: which one, from 0; their mean; or refuse them.",
-            rich_help_panel=SOUND,
-        ),
-    ] = "error",
-    resample: Annotated[
-        int | None,
-        typer.Option(
-            metavar="RATE",
-            min=1,
-            help="Bring all signals to this rate (Hz) first. Nothing is resampled otherwise.",
-            show_default=False,
-            rich_help_panel=SOUND,
-        ),
-    ] = None,
-    trim: Annotated[
-        bool,
-        typer.Option(
-            "--trim",
-            help="Cut signals of different lengths to the shortest. They are failures otherwise.",
-            rich_help_panel=SOUND,
-        ),
-    ] = False,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="What to compute; several with commas, or several times. si_sdr, pesq_wb, stoi, estoi "
-            "if left out; DNSMOS where there is no reference. Others: snr, sdr_bss, pesq_nb, csig, "
-            "cbak, covl, dnsmos_ovrl and more; with _i behind, the improvement on noisy (si_sdr_i).",
-            show_default=False,
-            rich_help_panel=SCORES,
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE",
-            help="A .csv or .jsonl with a column id, and labels of the signals in the others.",
-            show_default=False,
-            rich_help_panel=SCORES,
-        ),
-    ] = None,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="NUMBER",
-            min=0,
-            help="Processes that compute. One per core if left out. Scores do not depend on it.",
-            show_default=False,
-            rich_help_panel=SCORES,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE",
-            help="Write the scores of every signal to this .csv or .jsonl, replacing it.",
-            show_default=False,
-            rich_help_panel=TABLE,
-        ),
-    ] = None,
+    reference: Reference = None,
+    estimate: Estimate,
+    noisy: Noisy = None,
+    pair_by: PairBy = None,
+    channel: ChannelChoice = "error",
+    resample: Resample = None,
+    trim: Trim = False,
+    metric: Metrics = None,
+    labels: LabelsTable = None,
+    num_workers: NumWorkers = None,
+    output: Output = None,
     by: By = None,
-    format_name: Annotated[
-        FormatName,
-        typer.Option("--format", help="How the means are printed.", rich_help_panel=TABLE),
-    ] = "text",
+    format_name: Format = "text",
     std: Std = True,
 ) -> None:
     """Score a folder of sound against another one. No experiment is needed.

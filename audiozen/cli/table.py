@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -17,49 +17,55 @@ from audiozen.cli.print_table import (
     systems_text,
 )
 from audiozen.errors import RequestError
+from audiozen.tables.systems import DATASET, SYSTEM, System
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audiozen.tables.systems import System
+
+Sources: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folders of experiments, and per-signal tables (.csv, .jsonl).",
+        show_default=False,
+    ),
+]
+Stage: TypeAlias = Annotated[
+    Literal["test", "valid"],
+    typer.Option(help="Which scores of an experiment; valid: those of the best checkpoint."),
+]
+Metrics: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only these columns, in this order. All if left out.",
+        show_default=False,
+        rich_help_panel=TABLE,
+    ),
+]
+Format: TypeAlias = Annotated[
+    FormatName | None,
+    typer.Option(
+        "--format",
+        help="How it is printed: text if left out, and csv with --signals.",
+        show_default=False,
+        rich_help_panel=TABLE,
+    ),
+]
+Signals: TypeAlias = Annotated[
+    bool, typer.Option("--signals", help="Print one line per signal, as csv or jsonl.")
+]
 
 
 def table(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE",
-            help="Folders of experiments, and per-signal tables (.csv, .jsonl).",
-            show_default=False,
-        ),
-    ],
-    stage: Annotated[
-        Literal["test", "valid"],
-        typer.Option(help="Which scores of an experiment; valid: those of the best checkpoint."),
-    ] = "test",
+    sources: Sources,
+    stage: Stage = "test",
     by: By = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Only these columns, in this order. All if left out.",
-            show_default=False,
-            rich_help_panel=TABLE,
-        ),
-    ] = None,
-    format_name: Annotated[
-        FormatName | None,
-        typer.Option(
-            "--format",
-            help="How it is printed: text if left out, and csv with --signals.",
-            show_default=False,
-            rich_help_panel=TABLE,
-        ),
-    ] = None,
+    metric: Metrics = None,
+    format_name: Format = None,
     std: Std = True,
-    signals: Annotated[
-        bool, typer.Option("--signals", help="Print one line per signal, as csv or jsonl.")
-    ] = False,
+    signals: Signals = False,
 ) -> None:
     """Compare systems in one table: a row for each, and one for the noisy signals.
 
@@ -95,7 +101,6 @@ def read_systems(sources: Sequence[str], stage: str) -> list[System]:
         RequestError: a source is neither an experiment nor a table, is given twice, or has no scores.
     """
     from audiozen.results.scores import read_all_scores
-    from audiozen.tables.systems import System
 
     systems = []
     for source, scores in zip(sources, read_all_scores(sources, stage)):
@@ -111,8 +116,6 @@ def read_systems(sources: Sequence[str], stage: str) -> list[System]:
 
 def signals_text(systems: Sequence[System], format_name: str) -> str:
     """All records, with the columns ``system`` and ``dataset`` where there are several."""
-    from audiozen.tables.systems import DATASET, SYSTEM
-
     several = len({system.name for system in systems}) > 1
     records = [
         ({SYSTEM: system.name} if several else {})

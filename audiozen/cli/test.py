@@ -12,6 +12,7 @@ from audiozen.cli.request import (
     tell,
     tell_score,
 )
+from audiozen.system.shell import quoted
 
 
 def test(  # a command, and no test of pytest's
@@ -28,4 +29,4 @@ def test(  # a command, and no test of pytest's
     tell_score(trainer, score)
     if trainer.is_main_process and not trainer.folder.complexity.exists():
         experiment.write_complexity(trainer)
-    tell(f"look and listen: audiozen report {experiment.exp_dir}")
+    tell(f"look and listen: audiozen report {quoted(experiment.exp_dir)}")

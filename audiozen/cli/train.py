@@ -16,6 +16,9 @@ from audiozen.cli.request import (
     tell,
 )
 from audiozen.errors import RequestError
+from audiozen.system.shell import quoted
+from audiozen.tables.records import NOISY
+from audiozen.tables.summary import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +60,26 @@ def train(
         trainer.train(train, validation)
     if trainer.is_main_process:
         experiment.write_complexity(trainer)
+        if told := improvement(experiment.exp_dir):
+            tell(told)
         own = trainer.folder.config  # as run, overrides included
-        test = f"audiozen test {own}, then " if experiment.config.test_dataset else ""
-        tell(f"look and listen: {test}audiozen report {experiment.exp_dir}")
+        test = f"audiozen test {quoted(own)}, then " if experiment.config.test_dataset else ""
+        tell(f"look and listen: {test}audiozen report {quoted(experiment.exp_dir)}")
+
+
+def improvement(folder: Path) -> str | None:
+    """What the best checkpoint of a run makes of the validation data; None where no noisy signals were scored, too."""
+    from audiozen.metrics import METRICS
+    from audiozen.results.run import Run
+
+    run = Run(folder)
+    scores = summarise([record for table in run.tables("valid").values() for record in table])
+    metric = run.best_metric or ""
+    if metric not in scores or metric + NOISY not in scores:
+        return None
+    before, after = scores[metric + NOISY].mean, scores[metric].mean
+    unit = f" {METRICS[metric].unit}".rstrip() if metric in METRICS else ""
+    return f"best: {run.best_checkpoint}, {metric} {before:.2f}{unit} before (noisy), {after:.2f}{unit} after"
 
 
 def plain_arguments(words: Sequence[str]) -> dict[str, Any] | None:

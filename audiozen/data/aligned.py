@@ -25,6 +25,8 @@ from audiozen.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["AlignedSignals"]
+
 NUM_TOLD = 5
 """Problems of so many ids are told, and the number of the others."""
 

@@ -25,6 +25,18 @@ from audiozen.errors import AudioError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = [
+    "AudioFormat",
+    "AudioInfo",
+    "audio_format",
+    "audio_info",
+    "find_audio",
+    "read_audio",
+    "read_blocks",
+    "resample",
+    "write_audio",
+]
+
 AUDIO_SUFFIXES = (".wav", ".flac")
 
 _WAV = (".wav", ".WAV")

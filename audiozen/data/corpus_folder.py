@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     LabelsOf = Callable[[str], Mapping[str, Any]]
     Manifests = Mapping[str, Sequence[Entry]]
 
+__all__ = ["CorpusFolder", "by_hash", "run_prepare", "some"]
+
 logger = logging.getLogger(__name__)
 
 NUM_THREADS = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from torch.utils.data.distributed import DistributedSampler
 
 from audiozen.data.content import content_of
 from audiozen.data.dealing import ComputedOrder, SamplerOrder
-from audiozen.data.queues import with_quick_queues
 from audiozen.data.sampler import derive_seed
 from audiozen.data.seeded_batches import Loaded, OnBadSample, SeededBatches
 from audiozen.data.slots import SPARE_SLOTS, made_slots
 from audiozen.data.workers import WorkerStart
 from audiozen.errors import RequestError
+
+if sys.platform != "win32":
+    from audiozen.data.queues import with_quick_queues
 
 if TYPE_CHECKING:
     from audiozen.data.dealing import Share
@@ -166,7 +169,8 @@ class _SlotLoader(DataLoader[Loaded]):
     def _get_iterator(self) -> Any:
         if self.prefetch_factor is None:  # there are no workers
             return super()._get_iterator()
-        self.multiprocessing_context = with_quick_queues(self.multiprocessing_context)
+        if sys.platform != "win32":
+            self.multiprocessing_context = with_quick_queues(self.multiprocessing_context)
         batches: Any = self.dataset
         batches.slots = made_slots(self.num_workers, self.prefetch_factor + SPARE_SLOTS)
         iterator: Any = super()._get_iterator()

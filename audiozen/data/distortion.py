@@ -18,6 +18,8 @@ from audiozen.data.draws import moved, random_uniform
 if TYPE_CHECKING:
     from torch import Generator
 
+__all__ = ["band_limit", "clip", "random_band_limit", "random_clipping"]
+
 _TRANSITION = 0.1
 """From full to no response, of the cutoff."""
 

@@ -24,6 +24,8 @@ from audiozen.errors import ManifestError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["Manifest", "open_manifest"]
+
 
 def open_manifest(path: str | Path) -> Manifest:
     """Open a manifest without reading its entries: for millions of them. For fewer there is ``read_manifest``.

@@ -27,6 +27,15 @@ from audiozen.errors import AudioError, ManifestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+__all__ = [
+    "Entry",
+    "manifest_problems",
+    "overlap_problems",
+    "read_manifest",
+    "scan_audio",
+    "write_manifest",
+]
+
 _REQUIRED: dict[str, type] = {"id": str, "path": str, "sample_rate": int, "num_samples": int}
 
 
@@ -97,7 +106,7 @@ def write_manifest(path: str | Path, entries: Iterable[Entry]) -> None:
     _refuse(path, problems)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+        partial.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def scan_audio(
@@ -211,12 +220,19 @@ def line_of(entry: Entry, folder: Path) -> str:
         raise ValueError(f"a label cannot be called {', '.join(taken)}")
     fields = {
         "id": entry.id,
-        "path": Path(os.path.relpath(entry.path, folder)).as_posix(),
+        "path": _path_from(folder, entry.path),
         "sample_rate": entry.sample_rate,
         "num_samples": entry.num_samples,
         **dict(sorted(entry.labels.items())),
     }
     return json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _path_from(folder: Path, path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # it lies on another drive of Windows
+        return path.absolute().as_posix()
 
 
 def _duplicate_ids(entries: Sequence[Entry]) -> list[str]:

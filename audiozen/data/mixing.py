@@ -39,6 +39,20 @@ from audiozen.errors import AudioError, ShapeError
 if TYPE_CHECKING:
     from torch import Generator
 
+__all__ = [
+    "Mixture",
+    "colored_noise",
+    "fit_length",
+    "mix_at_snr",
+    "random_choice",
+    "random_equalizer",
+    "random_gain",
+    "random_second_noise",
+    "random_segment",
+    "random_shift",
+    "random_speed",
+]
+
 
 class Mixture(NamedTuple):
     """Noisy speech and its parts, all of shape ``(..., time)``; ``noisy`` is ``clean + noise``."""

@@ -63,7 +63,10 @@ if TYPE_CHECKING:
     Codes: TypeAlias = np.ndarray[Any, np.dtype[np.int16]]
     Key: TypeAlias = int | str | Path
 
+__all__ = ["PACK_SUFFIX", "PackedAudio", "Shard", "Signal", "find_packed", "is_packed"]
+
 PACK_SUFFIX = ".audiopack"
+"""What the name of a pack's folder ends with."""
 INDEX = "index"
 CODE_SIZE = 2
 """Bytes of a sample."""

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from audiozen.data.manifest import Entry
     from audiozen.data.packing_shards import Channel, Record
 
+__all__ = ["PackReport", "find_packs", "pack", "pack_problems"]
+
 SHARD_SIZE = 1 << 28
 """Bytes: more than two hours at 16 kHz. Small enough that many cores have something to do."""
 
@@ -233,7 +235,8 @@ def _in_workers(tasks: Sequence[Task], num_workers: int) -> Iterator[list[str]]:
         yield from map(make_shard, tasks)
         return
     # A process with threads had better not fork; one that has only imported this may.
-    context = multiprocessing.get_context("forkserver")
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(num_workers, context, _settle_down)
     try:

@@ -26,6 +26,8 @@ from audiozen.errors import RequestError, ShapeError
 if TYPE_CHECKING:
     from torch import Generator
 
+__all__ = ["early_part", "random_room", "reverberate"]
+
 SMALLEST, LARGEST = (3.0, 3.0, 2.4), (10.0, 8.0, 4.0)
 """Length, width and height of a room, in metres."""
 WALL_DISTANCE = 0.4
@@ -39,7 +41,7 @@ def random_room(
 ) -> Tensor:
     """Response of a random room between a speaker and a microphone at random places in it.
 
-    It is that of an empty box (:func:`audiozen.acoustics.room.box_response`): first reflections one by one, then
+    It is that of an empty box (``audiozen.acoustics.room.box_response``): first reflections one by one, then
     decaying noise. All frequencies are absorbed alike, speaker and microphone have no direction, and there is one
     microphone. As many random numbers are drawn as it has samples.
 

@@ -1,9 +1,11 @@
 """Which sample comes when, and which random numbers it sees: both computed, neither stored.
 
-order = Permutation(len(dataset), derive_seed(seed, epoch))
-with isolated_generators():
-    seed_sample(seed, epoch, order[0])
-    sample = dataset[order[0]]  # the same crop, noise and SNR each time, in whichever process
+::
+
+    order = Permutation(len(dataset), derive_seed(seed, epoch))
+    with isolated_generators():
+        seed_sample(seed, epoch, order[0])
+        sample = dataset[order[0]]  # the same crop, noise and SNR each time, in whichever process
 """
 
 from __future__ import annotations
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+__all__ = [
+    "GeneratorStates",
+    "Permutation",
+    "derive_seed",
+    "generator_states",
+    "isolated_generators",
+    "restore_generators",
+    "seed_generators",
+    "seed_sample",
+]
 
 _python_generator: Any = random.seed.__self__  # type: ignore[attr-defined] # the one behind the functions of the module
 _seed_python = super(random.Random, _python_generator).seed

@@ -9,7 +9,7 @@
 
 The Fourier transform is not in the network: runtimes differ in it, and every platform has a fast one.
 
-Fields of ``streaming.json``: ``format``, the number that :data:`FORMAT` was; ``model``, name of the class;
+Fields of ``streaming.json``: ``format``, the number that ``FORMAT`` was; ``model``, name of the class;
 ``sample_rate`` in Hz; ``n_fft``, ``hop_length``, ``win_length`` in samples; ``window``, periodic, used in analysis and
 synthesis; ``delay`` in samples; ``inputs`` and ``outputs``, names in order; of the first of each, the ``frame``, its
 ``shape``, ``dtype`` and ``axes``; of the others, the ``states``, the names ``input`` and ``output``, ``shape``,
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from audiozen.inference.formats import Format
     from audiozen.inference.standalone import Array
     from audiozen.streaming import FrameByFrame
+
+__all__ = ["Comparison", "export"]
 
 FORMAT = 1
 SETTINGS = "streaming.json"

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+__all__ = ["Job", "find_jobs"]
+
 
 class Job(NamedTuple):
     """One file to read, and where its result goes."""

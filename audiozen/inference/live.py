@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from audiozen.streaming import Streaming
 
+__all__ = ["SampleFormat", "enhance_chunks", "stream_pcm"]
+
 SampleFormat = Literal["s16le", "f32le"]
 """One sample: a signed integer of 16 bits (32768 is full scale), or a float of 32 bits (1 is); low byte first."""
 CLOSED_READER = 128 + 13
@@ -51,7 +53,7 @@ def stream_pcm(
     Returns:
         True: all was written. False: nobody reads ``sink`` any more. Then its file descriptor, if it has one, leads
         nowhere from now on, so that what is in its buffer does no harm; a program should end with
-        :data:`CLOSED_READER`, without a word.
+        ``CLOSED_READER``, without a word.
 
     Raises:
         RequestError: the format is unknown.

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from audiozen.inference.jobs import Job
     from audiozen.inference.models import Model
 
+__all__ = ["Predictor", "Summary", "predict_files"]
+
 BLOCK_SECONDS = 10
 """Of sound in memory at a time, where a model works block by block."""
 SEGMENT_SECONDS = 60.0

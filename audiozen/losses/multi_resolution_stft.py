@@ -39,8 +39,8 @@ class MultiResolutionSTFT(nn.Module):
     r"""Spectral convergence plus log-magnitude distance, averaged over resolutions. Lower is
     better.
 
-    .. math:: \overline{\frac{\| |S| - |\hat S| \|_F}{\| |S| \|_F}} + \overline{| \ln |S| - \ln
-    |\hat S| |}
+    .. math:: \overline{\frac{\| |S| - |\hat S| \|_F}{\| |S| \|_F}} +
+              \overline{| \ln |S| - \ln |\hat S| |}
 
     The convergence is averaged over signals, the distance over signals, frequencies and frames.
     Magnitudes are at least 1e-4, so a silent reference has a finite, though large, convergence.

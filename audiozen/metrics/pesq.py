@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def pesq_wb(
     estimate: Signal, reference: Signal, *, sample_rate: int = 16000, strict: bool = False
 ) -> Tensor:
-    """Wide-band PESQ (ITU-T P.862.2), a mean opinion score from 1.04 to 4.64. Higher is better.
+    """Wide-band PESQ (ITU-T P.862.2), a mean opinion score from 1.0 to 4.64. Higher is better.
 
     The level does not count: both signals are brought to the same one. Meant for speech of some
     seconds. Figures of wide-band and narrow-band PESQ must not be compared.

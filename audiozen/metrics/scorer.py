@@ -65,7 +65,7 @@ class Scorer:
 
     Raises:
         RequestError: an unknown name, one twice, none, or a metric that is not defined at this
-        rate.
+            rate.
 
     >>> import torch
     >>> clean = torch.tensor([[1.0, -1.0, 1.0, -1.0], [0.0, 0.0, 0.0, 0.0]])

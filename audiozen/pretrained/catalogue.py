@@ -26,6 +26,8 @@ from audiozen.errors import DamagedCheckpointError, RequestError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+__all__ = ["Pretrained", "load", "names"]
+
 FOLDER = Path(__file__).parent
 SETTINGS, WEIGHTS, CARD = "model.toml", "weights.safetensors", "README.md"
 

@@ -142,7 +142,7 @@ def collect(run: Run) -> Experiment:
         curves=curves,
         datasets=[_dataset(name, records) for name, records in tables_of(run).items()],
         settings=dict(_flat(config)),
-        settings_text=run.folder.config.read_text() if config else "",
+        settings_text=run.folder.config.read_text(encoding="utf-8") if config else "",
         environment=facts_of(environment),
         commands=commands_of(environment),
     )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from audiozen.results.difference import Difference
     from audiozen.results.scores import Scores
 
+__all__ = ["Comparison", "compare"]
+
 NO_DIFFERENCE, IDENTICAL, TOO_FEW = "no difference shown", "identical", "too few signals"
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from audiozen.results.comparison import Comparison
     from audiozen.results.difference import Difference
 
+__all__ = ["format_comparison"]
+
 Format: TypeAlias = Literal["text", "markdown", "latex", "csv", "jsonl"]
 
 

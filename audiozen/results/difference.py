@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from audiozen.results.scores import Scores
     from audiozen.results.statistics import Array
 
+__all__ = ["Difference"]
+
 IMPROVEMENT = "_i"
 """``<metric>_i`` is the difference of the metric to that of the noisy signal."""
 ALL = "all"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from audiozen.results.run import Run
 
+__all__ = ["Entry", "leaderboard", "metric_columns", "ranked"]
+
 BROKEN = "broken"
 """State of a run that cannot even tell its state."""
 

@@ -11,6 +11,8 @@ from audiozen.results.statistics import NUM_RESAMPLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["Question"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:

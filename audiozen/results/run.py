@@ -9,32 +9,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import struct
-import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiozen.durable_files import target_of
 from audiozen.errors import AudioZENError, RequestError
 from audiozen.run_folder import ENHANCED, RunFolder
+from audiozen.system.files import READ
+from audiozen.system.locks import is_locked
 from audiozen.tables.files import read_csv
 from audiozen.tracking.jsonl import read_metrics
 
 if TYPE_CHECKING:
     from audiozen.tables.files import Value
 
+__all__ = ["Run", "find_runs", "is_run"]
+
 Record = dict[str, "Value"]
 
 RUNNING, DONE, STOPPED, FAILED, NEW = "running", "done", "stopped", "failed", "new"
-
-# struct flock, as fcntl(2) has it: the place of its type, and an exclusive lock on everything.
-if sys.platform == "darwin":
-    _LOCK, _LOCK_TYPE, _WHOLE_FILE = "qqihh", 3, (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
-else:
-    _LOCK, _LOCK_TYPE, _WHOLE_FILE = "hhqqi4x", 0, (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class Run:
@@ -76,7 +72,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The settings as run, as tables."""
         try:
-            return tomllib.loads(self.folder.config.read_text())
+            return tomllib.loads(self.folder.config.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -103,11 +99,11 @@ class Run:
 
         Not to be asked in the process that trains there: looking at a lock ends the locks of one's own process.
         """
-        is_locked = _is_locked(self.folder.lock)
-        if is_locked:
+        is_held = _is_held(self.folder.lock)
+        if is_held:
             return RUNNING
         stated = str(self.status.get("state", NEW))
-        could_not_say_how_it_ended = stated == RUNNING and is_locked is False
+        could_not_say_how_it_ended = stated == RUNNING and is_held is False
         return FAILED if could_not_say_how_it_ended else stated
 
     # ---- training ------------------------------------------------------------------------
@@ -142,7 +138,7 @@ class Run:
         return self._whole_number_of_latest("epoch")
 
     def _whole_number_of_latest(self, key: str) -> int | None:
-        manifest = self.folder.checkpoints / "latest" / "manifest.json"
+        manifest = target_of(self.folder.checkpoints / "latest") / "manifest.json"
         number = _read_json(manifest).get(key)
         if isinstance(number, int) or number is None:
             return number
@@ -151,13 +147,14 @@ class Run:
     @property
     def best_checkpoint(self) -> str | None:
         """Name of the checkpoint with the best score."""
-        best = self.folder.checkpoints / "best"
-        return best.resolve().name if best.exists() else None
+        best = target_of(self.folder.checkpoints / "best")
+        return best.name if best.exists() else None
 
     @property
     def best_score(self) -> float | None:
         """Score of the best checkpoint."""
-        outcome = _read_json(self.folder.checkpoints / "best" / "validation.json").get("outcome")
+        best = target_of(self.folder.checkpoints / "best")
+        outcome = _read_json(best / "validation.json").get("outcome")
         score = outcome.get("score") if isinstance(outcome, dict) else None
         return float(score) if isinstance(score, (int, float)) else None
 
@@ -239,21 +236,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _is_locked(path: Path) -> bool | None:
-    """Whether another process holds the lock of a run; None where that cannot be found out.
-
-    The lock is asked about and not tried: whoever tried it would have it for a moment, in which no run could start.
-    """
+def _is_held(path: Path) -> bool | None:
+    """Whether another process holds the lock of a run; None where that cannot be found out."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, READ)
     except FileNotFoundError:
         return False
     except OSError:
         return None
     try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_LOCK, *_WHOLE_FILE))
+        return is_locked(descriptor)
     except OSError:  # a file system without locks
         return None
     finally:
         os.close(descriptor)
-    return bool(struct.unpack(_LOCK, answer)[_LOCK_TYPE] != fcntl.F_UNLCK)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from audiozen.results.run import Record
 
+__all__ = ["Scores", "read_all_scores", "read_scores"]
+
 
 @dataclass(frozen=True)
 class Scores:

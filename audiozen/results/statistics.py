@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+__all__ = ["bootstrap_interval", "holm", "sign_flip_test", "smallest_p_value"]
+
 Array: TypeAlias = "NDArray[np.float64]"
 
 NUM_RESAMPLES = 10_000

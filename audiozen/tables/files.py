@@ -28,6 +28,8 @@ from audiozen.tables.records import columns_of, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+__all__ = ["Value", "read_csv", "read_table", "write_csv", "write_table"]
+
 Value: TypeAlias = str | float | None
 """A cell: a label, a number, or nothing."""
 
@@ -112,7 +114,7 @@ def read_csv(path: Path | str) -> list[dict[str, Value]]:
 
     Raises:
         AudioZENError: there is no such file, it is no text, a column appears twice, or a line does
-        not fit the columns.
+            not fit the columns.
     """
     path = Path(path)
     try:

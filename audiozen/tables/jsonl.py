@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from audiozen.tables.files import Value
 
+__all__ = ["read_jsonl", "write_jsonl"]
+
 
 def write_jsonl(path: Path | str, records: Sequence[Mapping[str, Any]]) -> None:
     """Write one line per record, replacing the file as a whole.

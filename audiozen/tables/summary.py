@@ -30,6 +30,8 @@ from audiozen.tables.records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+__all__ = ["Summary", "group_by", "natural_order", "summarise", "summarise_by"]
+
 UNKNOWN = "no reason given"
 
 Group: TypeAlias = tuple[str, ...]

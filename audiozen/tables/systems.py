@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from audiozen.tables.summary import Group, Summary
 
+__all__ = ["System", "SystemRow", "flat_records", "system_rows"]
+
 SYSTEM = "system"
 """The label that names the system."""
 DATASET = "dataset"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from audiozen.tables.summary import Summary
     from audiozen.tables.systems import SystemRow
 
+__all__ = ["format_summary", "format_systems"]
+
 PLUS_MINUS = " ± "
 NO_VALUE = "no value"
 """Stands for the reason where there is neither a value nor a reason."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bars
 
+__all__ = ["Console", "Progress", "SilentConsole", "configure_logging"]
+
 Values: TypeAlias = Mapping[str, float] | Callable[[], Mapping[str, float]]
 """Numbers to show beside the progress, or a function that gets them when they are shown."""
 

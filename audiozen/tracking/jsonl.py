@@ -11,7 +11,6 @@ JSON has no NaN and no infinities: they are written as the strings ``"NaN"``, ``
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import json
 import logging
@@ -26,11 +25,15 @@ from typing_extensions import override
 
 from audiozen.durable_files import flush, make_folders, replaced
 from audiozen.errors import AudioZENError
+from audiozen.system.files import REPLACES_OPEN_FILES, read_at
+from audiozen.system.locks import lock, unlock
 from audiozen.tracking.append import append
 from audiozen.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["JsonlTracker", "read_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,23 +138,31 @@ class JsonlTracker(Tracker):
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """The file that is at the path, without half a line, and with nobody else who writes to it."""
-        _lock(self._file, fcntl.LOCK_EX)
+        _lock(self._file)
         while not _is_at(self._file, self.path):  # another process replaced it
-            _lock(self._file, fcntl.LOCK_UN)
+            _unlock(self._file)
             self._reopen()
-            _lock(self._file, fcntl.LOCK_EX)
+            _lock(self._file)
         try:
             self._remove_torn_line()
             yield
         finally:
-            _lock(self._file, fcntl.LOCK_UN)
+            _unlock(self._file)
 
     # Below, the lock is held. Closing any other descriptor of the file would end it, so there is only the one.
 
     def _replace(self, content: Iterable[bytes]) -> None:
+        if not REPLACES_OPEN_FILES:
+            self._write_over(b"".join(content))
+            return
         with replaced(self.path) as partial, partial.open("wb") as new:
             new.writelines(content)
         self._reopen()
+
+    def _write_over(self, content: bytes) -> None:
+        with self.path.open("r+b", buffering=0) as file:
+            file.write(content)
+            file.truncate()
 
     def _reopen(self) -> None:
         stale, self._file = self._file, self._open()
@@ -160,7 +171,7 @@ class JsonlTracker(Tracker):
     def _blocks(self) -> Iterator[bytes]:
         """The content in blocks of whole lines."""
         position, rest = 0, b""
-        while block := os.pread(self._file.fileno(), _BLOCK_SIZE, position):
+        while block := read_at(self._file.fileno(), _BLOCK_SIZE, position):
             position += len(block)
             end = block.rfind(b"\n") + 1
             if end == 0:
@@ -246,10 +257,20 @@ def _without(names: set[str], line: bytes, step: int) -> bytes:
     return _line(kept) if kept.keys() - _RESERVED else b""
 
 
-def _lock(file: io.FileIO, operation: int) -> None:
-    """Take or give back the lock on a file; it ends with the process, also where its workers live on."""
+def _lock(file: io.FileIO) -> None:
+    with _if_there_are_locks():
+        lock(file.fileno(), wait=True)
+
+
+def _unlock(file: io.FileIO) -> None:
+    with _if_there_are_locks():
+        unlock(file.fileno())
+
+
+@contextmanager
+def _if_there_are_locks() -> Iterator[None]:
     try:
-        fcntl.lockf(file, operation)
+        yield
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from audiozen.tracking.tracker import Waveform
 
+__all__ = ["TensorBoardTracker"]
+
 logger = logging.getLogger(__name__)
 
 _PREFIX = "events.out.tfevents."

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Waveform: TypeAlias = torch.Tensor | np.ndarray[Any, np.dtype[Any]]
 
+__all__ = ["Tracker", "Trackers"]
+
 logger = logging.getLogger(__name__)
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from audiozen.acoustics import STFT
+from audiozen.config.old_names import old_member
 from audiozen.config.schema import AcousticsConfig, TrainerConfig
 from audiozen.config.settings import build_settings, kinds_of
 from audiozen.data.bad_samples import BadSamples
@@ -47,10 +48,11 @@ from audiozen.processes.cores import num_cores
 from audiozen.processes.watch import Place
 from audiozen.run_folder import RunFolder
 from audiozen.tables.files import read_csv
+from audiozen.trainer import resuming
 from audiozen.trainer.agreement import NO_WISHES, Agreement, Wishes
 from audiozen.trainer.background_save import BackgroundSave
 from audiozen.trainer.checkpoint import CheckpointStore, Moment, StagedCheckpoint
-from audiozen.trainer.cuda_graphs import StepGraphs, graph_problems
+from audiozen.trainer.cuda_graphs import StepGraphs
 from audiozen.trainer.due import Due
 from audiozen.trainer.end_of_training import EndOfTraining
 from audiozen.trainer.epoch_output import EpochOutput, PendingMeans, loss_of, means
@@ -58,6 +60,7 @@ from audiozen.trainer.evaluation import (
     BatchOutput,
     as_dataloaders,
     collect,
+    dataloader_idx_is_optional,
     dataset_names,
     evaluation_mode,
     num_batches,
@@ -68,15 +71,10 @@ from audiozen.trainer.finite_guard import FiniteGuard
 from audiozen.trainer.generators import preserved_generators, seed_process
 from audiozen.trainer.lookout import Lookout
 from audiozen.trainer.micro_batches import count_steps, group_micro_batches
-from audiozen.trainer.run_identity import (
-    Identity,
-    run_identity,
-    samples_of_step,
-    take_over_settings,
-)
+from audiozen.trainer.run_identity import Identity, run_identity
 from audiozen.trainer.run_lock import run_lock
 from audiozen.trainer.run_status import run_status
-from audiozen.trainer.saved_run import IDENTITY, SavedRun
+from audiozen.trainer.saved_run import IDENTITY
 from audiozen.trainer.score_table import ScoreTable, score_of
 from audiozen.trainer.session import Session
 from audiozen.trainer.snapshot import (
@@ -88,8 +86,9 @@ from audiozen.trainer.snapshot import (
 from audiozen.trainer.sound_files import write_sounds
 from audiozen.trainer.state import TrainerState
 from audiozen.trainer.stop_signals import StopSignals
+from audiozen.trainer.training_request import request_problems
 from audiozen.trainer.weight_averaging import ExponentialAveraging, NoAveraging
-from audiozen.trainer.weights import first_of, initialise, load_matching, misfits
+from audiozen.trainer.weights import first_of, load_matching, misfits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +100,8 @@ if TYPE_CHECKING:
     from audiozen.data.seeded_batches import DealtBatch
     from audiozen.tracking.console import Progress, SilentConsole
     from audiozen.tracking.tracker import Tracker
+
+__all__ = ["BaseTrainer"]
 
 T = TypeVar("T")
 
@@ -134,9 +135,12 @@ class BaseTrainer:
         rank: number of this process, from 0.
         world_size: number of processes.
         is_main_process: whether this process writes files and computes scores.
+        gives_up: asked after each validation with its score, before the outcome is recorded; True ends the run. It must
+            answer alike on every process, and is none of what a checkpoint holds: a resumed run goes on.
         metric_pool: processes that compute slow metrics while the model goes on: what
             ``scorer.submit(self.metric_pool, enhanced, clean)`` returns may be part of what a step returns.
-        sample_rate, n_fft, hop_length, win_length, stft, istft: where ``acoustics`` are given.
+        sample_rate: with ``n_fft``, ``hop_length``, ``win_length``, ``stft`` and ``istft``, where ``acoustics``
+            are given.
 
     Raises:
         ConfigError: settings are wrong; all of them are told at once.
@@ -175,6 +179,18 @@ class BaseTrainer:
         self.rank, self.world_size = self.group.rank, self.group.world_size
         self.is_main_process = self.group.is_main
 
+        self._take(model, optimizer, lr_scheduler, loss_function)
+        self._open_folder(exp_dir, tracker, console)
+        self.resume = resume
+        self.allow_changes = allow_changes
+        self.state = TrainerState()
+        self._build_collaborators()
+        self._begin_with_nothing()
+        if acoustics is not None:
+            self._adopt(acoustics)
+
+    def _take(self, model: Any, optimizer: Any, lr_scheduler: Any, loss_function: Any) -> None:
+        """What is trained, by name, on the device."""
         self.model: Any = model
         self.modules: dict[str, nn.Module] = named(model)
         self.optimizer: Any = optimizer
@@ -186,21 +202,25 @@ class BaseTrainer:
             if isinstance(module, nn.Module):
                 module.to(self.device)
 
+    def _open_folder(
+        self, exp_dir: str | Path, tracker: Tracker | None, console: SilentConsole | None
+    ) -> None:
+        """Where everything goes that this run leaves behind."""
         self.folder = RunFolder(exp_dir)
         self.exp_dir = self.folder.root
         self.checkpoints_dir = self.folder.checkpoints
         self.metrics_dir = self.folder.metrics
         self.enhanced_dir = self.folder.enhanced
-        self.metric_pool = MetricPool(self._num_metric_workers())
         self.store = CheckpointStore(
-            self.checkpoints_dir, max_num_checkpoints=config.max_num_checkpoints
+            self.checkpoints_dir, max_num_checkpoints=self.config.max_num_checkpoints
         )
         self.saving = BackgroundSave()
         self.session = Session(self.exp_dir, tracker, console, is_main_process=self.is_main_process)
 
-        self.resume = resume
-        self.allow_changes = allow_changes
-        self.state = TrainerState()
+    def _build_collaborators(self) -> None:
+        """Those who answer the loop's questions: what is kept, what is due, when it is over."""
+        config = self.config
+        self.metric_pool = MetricPool(self._num_metric_workers())
         self.training_epoch_output = EpochOutput()
         self.averaging = (
             NoAveraging()
@@ -222,6 +242,9 @@ class BaseTrainer:
         self.lookout = Lookout(
             [self.save_due, self.validation_due, self.end], self.agreement, self.stop_signals
         )
+
+    def _begin_with_nothing(self) -> None:
+        """What the loops change as they go."""
         self.grad_norm: Tensor | float = 0.0
         self.learning_rates: dict[str, float] = {}
         # Several processes show what was logged: the losses of all of them.
@@ -232,8 +255,10 @@ class BaseTrainer:
         self.datasets: list[str] = []
         self.validation_dataloaders: list[Any] = []
         self.is_last_step_of_epoch = False
+        self.is_given_up = False
         self.identity: Identity = {}
         self.write_record: Callable[[], object] = lambda: None
+        self.gives_up: Callable[[float], bool] = lambda _: False
         self.unrecorded: CheckpointError | None = None
         self.bad_samples = BadSamples()
         self._wrapped: dict[str, nn.Module] = {}
@@ -250,8 +275,7 @@ class BaseTrainer:
         self._num_own, self._num_micro_batches = 1, 1
         self._unfinished_log: Callable[[], None] | None = None
         self._loaded: Moment | None = None
-        if acoustics is not None:
-            self._adopt(acoustics)
+        self._has_stepped = False
 
     def _adopt(self, acoustics: AcousticsConfig) -> None:
         for name, value in vars(acoustics).items():
@@ -261,13 +285,15 @@ class BaseTrainer:
         )
         self.istft = self.stft.inverse
 
-    def __getattr__(self, name: str) -> Any:
-        reason = (
-            "; state [acoustics] in the experiment, or pass acoustics to the trainer"
-            if name in (*kinds_of(AcousticsConfig), "stft", "istft")
-            else ""
-        )
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{reason}")
+    if not TYPE_CHECKING:  # a type checker has to find misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            reason = ""
+            if name in (*kinds_of(AcousticsConfig), "stft", "istft"):
+                reason = "; state [acoustics] in the experiment, or pass acoustics to the trainer"
+            elif old := old_member(f"self.{name}"):
+                reason = f": {old[1]}"
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{reason}")
 
     @property
     def tracker(self) -> Tracker:
@@ -298,6 +324,7 @@ class BaseTrainer:
         for name, value in means(training_epoch_output).items():
             self.log(name, value)
 
+    @dataloader_idx_is_optional
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Scores of one batch, such as ``{"si_sdr": one value per signal}``; anything that can be pickled.
 
@@ -329,6 +356,7 @@ class BaseTrainer:
             self.console.show(table.text())
         return score_of(table.overall(), self.config.best_metric)
 
+    @dataloader_idx_is_optional
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """As :meth:`validation_step`, by :meth:`test`. By default the same."""
         return with_dataloader_idx(self.validation_step)(batch, batch_idx, dataloader_idx)
@@ -337,9 +365,15 @@ class BaseTrainer:
         """As :meth:`validation_epoch_end`, by :meth:`test`. By default the same."""
         return self.validation_epoch_end(test_epoch_output)
 
+    @dataloader_idx_is_optional
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """What the model makes of one batch, by :meth:`predict`. By default ``self.model(batch)``."""
         del batch_idx, dataloader_idx
+        if isinstance(self.model, dict):
+            raise TrainingError(
+                f"{type(self).__name__} has several models ({', '.join(self.model)}): write a predict_step that says "
+                "which to call"
+            )
         return self.model(batch)
 
     # ---- training ----------------------------------------------------------------------------
@@ -517,8 +551,9 @@ class BaseTrainer:
         self.score_followers.step(score)
         improves = self.state.add_score(score, name, higher_is_better=self.config.higher_is_better)
         self._tell_score(score, improves=improves)
+        self.is_given_up = self.gives_up(score)
         if self.is_main_process:
-            outcome = {"score": score, **take_snapshot(self._outcome_parts())}
+            outcome = {"score": score, **take_snapshot(self.outcome_parts())}
             self._record_outcome(name, outcome)
 
     def _record_outcome(self, name: str, outcome: dict[str, Any]) -> None:
@@ -667,18 +702,35 @@ class BaseTrainer:
 
         Args:
             optimizers: themselves or their names.
+
+        Raises:
+            TrainingError: optimisation is automatic.
+            RequestError: there is no optimizer of this name.
         """
-        chosen = [self.optimizers[o] if isinstance(o, str) else o for o in optimizers]
+        if self.automatic_optimization:
+            raise TrainingError(
+                f"{type(self).__name__} calls optimizer_step, and the trainer steps by itself; set "
+                "automatic_optimization = False in the class"
+            )
+        chosen = [self._optimizer(o) if isinstance(o, str) else o for o in optimizers]
         self._clip_step_schedule(chosen)
         for optimizer in chosen:
             optimizer.zero_grad()
+        self._has_stepped = True
+
+    def _optimizer(self, name: str) -> Optimizer:
+        if name not in self.optimizers:
+            raise RequestError(
+                f"there is no optimizer {name!r}; there are: {', '.join(self.optimizers) or 'none'}"
+            )
+        return self.optimizers[name]
 
     def _clip_step_schedule(self, optimizers: list[Optimizer]) -> None:
         # Where a hook decides which optimizers step, the step that is logged may have none.
         is_logged = (
             not self.automatic_optimization or (self.state.step + 1) % self.config.log_interval == 0
         )
-        self.grad_norm = self.guard.update(optimizers, must_measure=is_logged)
+        self.grad_norm = self.guard.clip_and_step(optimizers, must_measure=is_logged)
         if is_logged:
             self.learning_rates = self._learning_rates()
         if self.config.lr_scheduler_interval == "step" and self.lr_schedulers:
@@ -791,6 +843,11 @@ class BaseTrainer:
             finish()
 
     def _call_training_epoch_end(self) -> None:
+        if not (self.automatic_optimization or self._has_stepped):
+            logger.warning(
+                "training_step has not called optimizer_step in epoch %d: nothing is trained",
+                self.state.epoch,
+            )
         self._finish_log()
         self.guard.check()
         self.training_epoch_output.merge(self.group)
@@ -846,7 +903,7 @@ class BaseTrainer:
     def _stage(self) -> StagedCheckpoint | None:
         """Everything in memory that is kept; on the main process, while the others give it their parts."""
         strategy = self.engine.strategy
-        snapshot = {**take_snapshot(self._parts()), IDENTITY: self.identity}
+        snapshot = {**take_snapshot(self.stateful_parts()), IDENTITY: self.identity}
         training_state = strategy.whole(snapshot, keep=self.is_main_process)
         with self.averaging.applied(), strategy.published():
             if not self.is_main_process:
@@ -916,90 +973,7 @@ class BaseTrainer:
         logger.info("weights of %s", path)
         return path
 
-    def _start_from_the_beginning(self) -> None:
-        self.tracker.rewind(0)  # a run that was killed before its first checkpoint has logged
-        if self.config.init_from is not None:
-            initialise(self.modules, Path(self.config.init_from))
-            self.averaging.restart()
-
-    def resume_training(self) -> None:
-        """Go on from the newest checkpoint that is as it was written; from the beginning if there is none.
-
-        Raises:
-            RequestError: it was written by a run with another model, optimizer, data or settings, and ``allow_changes``
-                is not set. The text lists the differences.
-            CheckpointError: every checkpoint is damaged.
-        """
-        path = self.group.broadcast(
-            self.store.newest_good() if self.is_main_process else None, "which checkpoint to resume"
-        )
-        if path is None:
-            logger.info(
-                "nothing to resume in %s: starting from the beginning", self.checkpoints_dir
-            )
-            return
-        saved, parts = SavedRun.read(self.store, path), self._parts()
-        changes = saved.changes(self.identity, self.modules, parts)
-        if changes and not self.allow_changes:
-            raise saved.refusal(changes)
-        saved.give_back(self.modules, parts, self._outcome_parts(), exactly=not changes)
-        self._tell_samples_of_step(samples_of_step(saved.identity))
-        if changes:
-            self._adapt(saved, changes)
-        self.tracker.rewind(self.state.step)
-        self._settle_links(path.name)
-        logger.info("resumed at epoch %d, step %d from %s", self.state.epoch, self.state.step, path)
-
-    def _tell_samples_of_step(self, before: int | None) -> None:
-        now = samples_of_step(self.identity)
-        if None not in (before, now) and before != now:
-            logger.warning(
-                "a step was of %d samples and is of %d from here on, as there are %d processes now",
-                before,
-                now,
-                self.world_size,
-            )
-
-    def _adapt(self, saved: SavedRun, changes: list[str]) -> None:
-        """Go on with what has changed since the checkpoint as it is in this run."""
-        for change in changes:
-            logger.warning("changed since %s: %s", saved.path.name, change)
-        if self.averaging.num_updates == 0:
-            self.averaging.restart()
-        take_over_settings(
-            saved.identity, self.identity, self.optimizers, self.lr_schedulers.values()
-        )
-        of_data = [change for change in changes if change.startswith("train_dataloader.")]
-        if any(not change.startswith("train_dataloader.batch_size") for change in of_data):
-            self._begin_epoch_again()
-
-    def _begin_epoch_again(self) -> None:
-        """The data are others: what was consumed of the epoch means nothing now."""
-        if not self.state.epoch_is_finished:
-            logger.warning("epoch %d begins again, with the data as they are now", self.state.epoch)
-            self.state.position = 0
-            self.training_epoch_output.clear()
-
-    def _settle_links(self, name: str) -> None:
-        """Let ``latest``, ``best`` and what is kept be as the state says; a run may have been killed before."""
-        best = self.state.best_checkpoint if self.validation_dataloaders else name
-        problems = (
-            self.store.verify(self.store.root / best) if best and self.is_main_process else []
-        )
-        if problems := self.group.broadcast(problems, "whether the best checkpoint is whole"):
-            logger.error(
-                "the best checkpoint, %s, is lost: %s. The next one that is validated is taken for the best",
-                best,
-                "; ".join(problems),
-            )
-            self.state.best_score = self.state.best_checkpoint = best = None
-        if self.is_main_process:
-            self.store.mark_latest(name)
-            if best is not None:
-                self.store.mark_best(best)
-            self.store.prune()
-
-    def _parts(self) -> dict[str, Stateful]:
+    def stateful_parts(self) -> dict[str, Stateful]:
         """Everything but the weights that a run needs to go on."""
         return name_parts(
             {
@@ -1018,7 +992,7 @@ class BaseTrainer:
             }
         )
 
-    def _outcome_parts(self) -> dict[str, Stateful]:
+    def outcome_parts(self) -> dict[str, Stateful]:
         """What a validation changes."""
         return {"state": self.state, "score_followers": self.score_followers}
 
@@ -1032,7 +1006,7 @@ class BaseTrainer:
 
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.end.reached(self.state)
+        return self.is_given_up or self.end.reached(self.state)
 
     def _with_loss_function(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
         """Everything that may have weights."""
@@ -1044,7 +1018,8 @@ class BaseTrainer:
             return self.config.num_metric_workers
         return max(1, num_cores() // self.group.local_world_size)
 
-    def _overrides(self, hook: str) -> bool:
+    def has_own(self, hook: str) -> bool:
+        """Whether the recipe has written this hook."""
         return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
 
     def _is_quiet_step(self) -> bool:
@@ -1092,9 +1067,9 @@ class BaseTrainer:
                 self.lr_schedulers,
             )
             if self.resume:
-                self.resume_training()
+                resuming.resume(self)
             if self.state.step == 0:
-                self._start_from_the_beginning()
+                resuming.start_from_the_beginning(self)
             if self.is_main_process:
                 self.write_record()
             self._loaded = None
@@ -1178,31 +1153,7 @@ class BaseTrainer:
             raise
 
     def _check_request(self) -> None:
-        problems = []
-        if not self._overrides("training_step"):
-            problems.append("training_step: missing; it returns the loss of a micro-batch")
-        if self.validation_dataloaders and not self._overrides("validation_step"):
-            problems.append("validation_step: missing; it returns the scores of a batch")
-        if not self.optimizers:
-            problems.append("optimizer: missing; training needs one")
-        if not self.automatic_optimization and self.config.gradient_accumulation_steps != 1:
-            problems.append(
-                "gradient_accumulation_steps: must be 1 where training_step calls optimizer_step itself"
-            )
-        problems += graph_problems(
-            self.config,
-            self.device,
-            self.world_size,
-            is_automatic=self.automatic_optimization,
-        )
-        mode = "max" if self.config.higher_is_better else "min"
-        for name, scheduler in self.score_followers.schedulers.items():
-            if self.validation_dataloaders and scheduler.mode != mode:
-                problems.append(
-                    f"lr_scheduler{name and '.'}{name}: mode {scheduler.mode!r} contradicts higher_is_better = "
-                    f"{str(self.config.higher_is_better).lower()}; set it to {mode!r}"
-                )
-        if problems:
+        if problems := request_problems(self):
             raise ConfigError(type(self).__name__, problems)
         if not self.resume and self.state.step == 0 and (names := self.store.names()):
             raise RequestError(

@@ -13,9 +13,9 @@ A checkpoint is a folder of safetensors and JSON files::
     ├── manifest.json                  sizes and hashes of the files above, and of itself; written last
     └── validation.json                the outcome of its validation; added when that has ended
 
-Fields of the manifest: ``format`` of the folder, the number that :data:`FORMAT` was when it was written; ``epoch`` in
+Fields of the manifest: ``format`` of the folder, the number that ``FORMAT`` was when it was written; ``epoch`` in
 which and ``step`` after which it was taken; ``time`` at which it was written (UTC); version of ``torch``; ``files`` by
-name, each with ``size``, ``xxh3_128_of_blocks`` and ``sha256`` (:mod:`audiozen.trainer.verified_files`); ``seal``,
+name, each with ``size``, ``xxh3_128_of_blocks`` and ``sha256`` (``audiozen.trainer.verified_files``); ``seal``,
 SHA-256 of all these.
 """
 
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from audiozen.durable_files import Bytes
     from audiozen.trainer.verified_files import Content
+
+__all__ = ["CheckpointStore", "Moment", "StagedCheckpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +90,9 @@ class CheckpointStore:
     """The checkpoints in one folder.
 
     A checkpoint is written into a hidden folder beside its place, flushed, and renamed when it is complete.
-    ``latest`` and ``best`` are symbolic links to two of them. What is newest is read from the manifests, not from names
-    or times. Folders called ``NAME.damaged`` were set aside to be looked at, and are no checkpoints.
+    ``latest`` and ``best`` are symbolic links to two of them (on Windows small files with the name of one). What is
+    newest is read from the manifests, not from names or times. Folders called ``NAME.damaged`` were set aside to be
+    looked at, and are no checkpoints.
 
     Args:
         root: folder of the checkpoints; made at the first save.
@@ -155,9 +158,9 @@ class CheckpointStore:
             candidates = [self.root / names[-1]] if names else []
         else:
             candidates = [self.root / which, Path(which)]
-        for path in candidates:
+        for path in map(durable_files.target_of, candidates):
             if (path / MANIFEST).is_file():
-                return path.resolve()
+                return path
         there = ", ".join(self.names()) or "none"
         raise CheckpointError(f"no checkpoint {str(which)!r} in {self.root}; there: {there}")
 
@@ -252,7 +255,7 @@ class CheckpointStore:
             epoch: epoch in which it was taken.
             step: steps made so far; decides which checkpoint is the newest.
             models: weights by the model's name; ``""`` for the only one.
-            training_state: anything that :func:`~audiozen.trainer.serialization.flatten` takes.
+            training_state: dicts, lists, tuples, strings, numbers, booleans, None, tensors and arrays, in any nesting.
 
         Raises:
             CheckpointError: the state cannot be written down, or the disk refused. What was there before is unharmed.
@@ -371,7 +374,7 @@ class CheckpointStore:
 
     def _point(self, link_name: str, name: str) -> None:
         link = self.root / link_name
-        if link.is_symlink() and link.readlink() == Path(name):
+        if link.exists() and durable_files.target_of(link).name == name:
             return
         try:
             durable_files.point(link, name)
@@ -390,7 +393,7 @@ class CheckpointStore:
         folders = self._folders()
         if len(folders) <= self.max_num_checkpoints:
             return
-        best = (self.root / "best").resolve().name
+        best = durable_files.target_of(self.root / "best").name
         for name in self._oldest_first(folders)[: -self.max_num_checkpoints]:
             if name != best:
                 self._moments.pop(name, None)

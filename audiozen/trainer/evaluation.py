@@ -21,6 +21,8 @@ from audiozen.data.nested import map_leaves, move_tensors
 from audiozen.trainer.generators import seed_process
 
 if TYPE_CHECKING:
+    from typing import Concatenate
+
     from torch import nn
 
     from audiozen.engine import Engine
@@ -150,6 +152,13 @@ def with_dataloader_idx(step: Step) -> Step:
     if accepts or len([p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]) > 2:
         return lambda batch, batch_idx, dataloader_idx: step(batch, batch_idx, dataloader_idx)
     return lambda batch, batch_idx, _: step(batch, batch_idx)
+
+
+def dataloader_idx_is_optional(
+    hook: Callable[[Any, Any, int, int], Any],
+) -> Callable[Concatenate[Any, Any, int, ...], Any]:
+    """Says to type checkers that a hook of this name may take ``dataloader_idx``, or leave it out."""
+    return hook
 
 
 def as_dataloaders(dataloaders: Any) -> list[Any]:

@@ -119,7 +119,9 @@ class FiniteGuard:
         loss = loss.detach()
         self._loss = loss if self._loss is self._zero else self._loss + loss
 
-    def update(self, optimizers: Sequence[Optimizer], *, must_measure: bool = True) -> Tensor:
+    def clip_and_step(
+        self, optimizers: Sequence[Optimizer], *, must_measure: bool = True
+    ) -> Tensor:
         """Clip the gradients of these optimizers together, judge them, and let the optimizers step.
 
         May be called several times within a step.

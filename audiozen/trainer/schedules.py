@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+__all__ = ["warmup_cosine"]
+
 
 def warmup_cosine(
     optimizer: Optimizer,

@@ -8,6 +8,8 @@ from typing import Any
 
 from audiozen.errors import CheckpointError
 
+__all__ = ["TrainerState"]
+
 
 @dataclass
 class TrainerState:

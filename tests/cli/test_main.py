@@ -22,7 +22,7 @@ def test_help_lists_exactly_the_commands_that_exist(audiozen) -> None:
     names = [command.callback.__name__ for command in app.registered_commands]
     assert names == [
         *("train", "validate", "test", "predict", "score", "table", "report", "compare", "runs"),
-        *("check", "pack", "export", "new"),
+        *("check", "pack", "export", "new", "env", "sweep"),
     ]
     for name in names:
         assert f" {name} " in result.stdout

@@ -257,7 +257,9 @@ class CountReads(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in self.READS
+        # On the CPU alone, PyTorch 2.9 looks whether the share that a quantile is of is one.
+        is_check = function is torch.ops.aten.equal.default and args[0].ndim == 0
+        self.count += function in self.READS and not is_check
         return function(*args, **kwargs or {})
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import pickle
+import sys
 import threading
 import time
 from multiprocessing.queues import Queue
@@ -192,3 +193,14 @@ def test_last_word_of_what_becomes_garbage_arrives():
     assert reader.poll(5)
     assert pickle.loads(reader.recv_bytes()) == "the end"
     assert len(descriptors()) < len(before)  # the other end was closed
+
+
+def test_last_word_that_nobody_is_left_to_read_is_no_error(monkeypatch: pytest.MonkeyPatch):
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    before = descriptors()
+    owner = Owner(queue())  # as where the workers have ended already
+    del owner
+    gc.collect()
+    assert errors == []
+    assert descriptors() == before

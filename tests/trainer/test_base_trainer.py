@@ -830,6 +830,14 @@ def test_everything_that_is_missing_for_training_is_told_before_it_starts(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_name_of_an_earlier_trainer_is_told_with_its_new_one(tmp_path):
+    trainer = BaseTrainer(model(), exp_dir=tmp_path)
+    with pytest.raises(AttributeError, match=r"no attribute 'sr': now self.sample_rate$"):
+        _ = trainer.sr
+    with pytest.raises(AttributeError, match=r"no attribute 'unheard_of'$"):
+        _ = trainer.unheard_of
+
+
 def test_unknown_setting_is_refused_with_a_suggestion(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'max_epochs'"):
         BaseTrainer(model(), config={"max_epoch": 3}, exp_dir=tmp_path)
@@ -861,13 +869,48 @@ class Adversarial(BaseTrainer):
         return {"loss": g_loss, "d_loss": d_loss}
 
 
-def adversarial(exp_dir: Path, *, resume: bool = False, **config) -> Adversarial:
+def adversarial(
+    exp_dir: Path, kind: type[Adversarial] = Adversarial, *, resume: bool = False, **config
+) -> Adversarial:
     torch.manual_seed(0)
     nets = {"generator": nn.Linear(4, 2), "discriminator": nn.Linear(2, 1)}
     optimizers = {name: torch.optim.Adam(net.parameters(), lr=0.01) for name, net in nets.items()}
-    return Adversarial(
+    return kind(
         nets, optimizers, config=config, exp_dir=exp_dir, resume=resume, console=SilentConsole()
     )
+
+
+def test_step_by_hand_is_refused_where_the_trainer_steps(tmp_path):
+    class Automatic(Adversarial):
+        automatic_optimization = True
+
+    trainer = adversarial(tmp_path, Automatic, max_epochs=1)
+    with pytest.raises(TrainingError, match=r"set automatic_optimization = False in the class"):
+        trainer.train(loader())
+
+
+def test_optimizer_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    trainer = adversarial(tmp_path)
+    with pytest.raises(RequestError, match=r"no optimizer 'critic'; there are: generator, discr"):
+        trainer.optimizer_step("critic")
+
+
+def test_epoch_without_a_step_by_hand_is_told(tmp_path, caplog):
+    class Idle(Adversarial):
+        def training_step(self, batch, batch_idx):
+            return self.model["generator"](batch[0]).square().mean()
+
+    for kind, is_told in ((Adversarial, False), (Idle, True)):
+        caplog.clear()
+        trainer = adversarial(tmp_path / kind.__name__, kind, max_epochs=1)
+        trainer.train(loader())
+        assert ("optimizer_step in epoch 1: nothing is trained" in caplog.text) == is_told
+
+
+def test_several_models_ask_for_a_predict_step(tmp_path):
+    trainer = adversarial(tmp_path)
+    with pytest.raises(TrainingError, match=r"\(generator, discriminator\): write a predict_step"):
+        trainer.predict([torch.zeros(2, 4)], ckpt_path=None)
 
 
 def test_manual_optimisation_equals_a_plain_loop(tmp_path):

@@ -16,7 +16,7 @@ from audiozen.config.schema import TrainerConfig
 from audiozen.errors import ConfigError, TrainingError
 from audiozen.testing import RecordingTracker
 from audiozen.tracking.console import SilentConsole
-from audiozen.trainer import base_trainer, cuda_graphs
+from audiozen.trainer import cuda_graphs, training_request
 from audiozen.trainer.base_trainer import BaseTrainer
 from audiozen.trainer.cuda_graphs import (
     MAX_GRAPHS,
@@ -43,7 +43,7 @@ def device(request, monkeypatch) -> str:
     """The CPU with emulated graphs, and a GPU."""
     if request.param == "cpu":
         emulate(monkeypatch)
-        monkeypatch.setattr(base_trainer, "graph_problems", lambda *_, **__: [])
+        monkeypatch.setattr(training_request, "graph_problems", lambda *_, **__: [])
     return request.param
 
 
@@ -328,7 +328,7 @@ def test_weights_that_are_frozen_or_replaced_get_new_graphs_in_the_next_epoch(gr
 
 
 def test_no_graph_is_left_after_the_training(tmp_path, graphs, monkeypatch):
-    monkeypatch.setattr(base_trainer, "graph_problems", lambda *_, **__: [])
+    monkeypatch.setattr(training_request, "graph_problems", lambda *_, **__: [])
     trainer = build(tmp_path, "cpu", max_steps=6)
     trainer.train(DataLoader(dataset(), batch_size=BATCH_SIZE))
     assert len(graphs) == 1

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from audiozen.testing import RecordingTracker
 from audiozen.tracking.console import SilentConsole
-from audiozen.trainer import base_trainer
+from audiozen.trainer import training_request
 from audiozen.trainer.base_trainer import BaseTrainer
 from audiozen.trainer.cuda_graphs import NUM_WARM_UP
 from tests.trainer.emulated_graphs import emulate
@@ -28,7 +28,7 @@ NUM_STEPS = 12
 def device(request, monkeypatch):
     if request.param == "cpu":
         emulate(monkeypatch)
-        monkeypatch.setattr(base_trainer, "graph_problems", lambda *_, **__: [])
+        monkeypatch.setattr(training_request, "graph_problems", lambda *_, **__: [])
     yield request.param
     torch.cuda.set_sync_debug_mode("default")
 
