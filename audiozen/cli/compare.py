@@ -1,4 +1,4 @@
-"""``audiozen compare``."""
+"""``audiozen compare``: which of two systems is better on the same signals, and whether that is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen env``."""
+"""``audiozen env``: versions and machine, for a bug report."""
 
 from __future__ import annotations
 

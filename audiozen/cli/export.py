@@ -1,4 +1,4 @@
-"""``audiozen export``."""
+"""``audiozen export``: a model as files for other runtimes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen new``."""
+"""``audiozen new``: a recipe to start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen pack``."""
+"""``audiozen pack``: a corpus in a few files that are read faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen predict``."""
+"""``audiozen predict``: a model at work on sound files, or live."""
 
 from __future__ import annotations
 

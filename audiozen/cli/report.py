@@ -1,4 +1,4 @@
-"""``audiozen report``."""
+"""``audiozen report``: the page about runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen runs``."""
+"""``audiozen runs``: all runs of a folder, the best first."""
 
 from __future__ import annotations
 

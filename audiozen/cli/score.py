@@ -1,4 +1,4 @@
-"""``audiozen score``."""
+"""``audiozen score``: scores of a folder of sound against another one."""
 
 from __future__ import annotations
 

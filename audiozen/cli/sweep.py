@@ -1,4 +1,4 @@
-"""``audiozen sweep``."""
+"""``audiozen sweep``: a search for good settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen table``."""
+"""``audiozen table``: systems side by side, from the scores of each signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen test``."""
+"""``audiozen test``: the scores of a checkpoint on the test data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen train``."""
+"""``audiozen train``: a training, and what is said when it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``audiozen validate``."""
+"""``audiozen validate``: the scores of a checkpoint on the validation data."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class TrainerConfig(Settings):
     another shape, are told and left out. Where a run is resumed, this does nothing."""
 
     validation_interval: Interval = Interval(epochs=1)
-    """How often to validate. A checkpoint is written before each validation."""
+    """How often to validate. A checkpoint is taken before each validation, and written while it runs."""
     best_metric: str | None = None
     """Column of the validation table that decides the best checkpoint. None: the only one there is."""
     higher_is_better: bool = True
