@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "build" / "versions"
-EXTRAS = ("metrics", "export")
+EXTRAS = ("metrics", "export", "sweep")
 """What is tried at its oldest besides the dependencies. Tools of the tests come as they are."""
 LEFT_OUT = {"benchmarks", "distributed", "docs", "faults", "recipes"}
 """Folders of tests that take long and would find what the others find."""

@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     python.chmod(0o755)
     (tried.environment / ".ready").touch()
     return tried
+
+
+def test_every_extra_is_installed_but_those_for_other_work() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    others = {"pesq", "recipes", "test", "lint", "docs"}
+    assert {*of_script("EXTRAS")} == {*project["optional-dependencies"]} - others
 
 
 def test_summary_of_pytest_is_read() -> None:
