@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # the tests run on all cores already
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # shells ignore it for what runs in the background
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
