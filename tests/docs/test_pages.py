@@ -60,9 +60,8 @@ def test_links_and_files_that_the_page_names_lead_somewhere(page: Path) -> None:
         path = (page.parent / name) if name else page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
-    for name in re.findall(
-        r"\b(?:python|pytest) ((?:benchmarks|tests|scripts|recipes)/[\w/.]+)", text
-    ):
+    folders = "audiozen|benchmarks|docs|recipes|scripts|tests"
+    for name in re.findall(rf"(?<![\w/.-])((?:{folders})/[\w/.-]*\w)", text):
         assert (ROOT / name).exists(), name
 
 
