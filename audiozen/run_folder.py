@@ -9,7 +9,7 @@
     ├── enhanced/   what the model made of the test signals: <id>.wav, in a folder per dataset where there are several
     ├── sounds/     what else belongs to them, by role, in the same order: noisy/<id>.wav, clean/<id>.wav
     ├── tb/, logs/
-    ├── profile/    trace.json, operators.txt: where the time of a few steps goes, with --profile
+    ├── profile/    trace.json (or .gz), operators.txt: where the time of a few steps goes, with --profile
     └── report/index.html
 """
 
@@ -19,19 +19,18 @@ import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-from urllib.parse import unquote
 
 __all__ = ["RunFolder", "file_name"]
 
 ENHANCED = "enhanced"
 """The role of what a model makes."""
 MAX_BYTES = 200
-_DEVICES = (
-    r"con|prn|aux|nul|com\d|lpt\d"  # which Windows finds in any folder, whatever the extension
-)
+_DEVICES = r"con|prn|aux|nul|com\d|lpt\d"
+"""Which Windows finds in any folder, whatever the extension."""
 _FORBIDDEN = re.compile(
     rf'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.|[. ]\Z|^(?=({_DEVICES})(\.|\Z)).', re.IGNORECASE
 )

@@ -13,6 +13,7 @@ from audiozen.cli.request import (
     Checkpoint,
     PretrainedModel,
     read_experiment,
+    refuse_several_processes,
     require_checkpoint,
     require_table,
     tell,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 LINE_INTERVAL = 600.0
 """Seconds between lines of progress where stderr is no terminal."""
+ONE_PROCESS = (
+    "files are predicted by one process, and each of several would write all of them; start audiozen predict without "
+    "torchrun, once for each GPU, with some of the files each: audiozen predict CONFIG part_0 --device cuda:0 ..."
+)
 
 
 Words: TypeAlias = Annotated[
@@ -109,6 +114,7 @@ def predict(
 
     arecord -f S16_LE -r 16000 -t raw | audiozen predict --model band_gain_gru --stream > enhanced.raw
     """
+    refuse_several_processes(ONE_PROCESS)
     config, paths, overrides = sort_words(words or (), has_model=model is not None)
     check_choice(paths, output, stream=stream, overwrite=overwrite, skip_existing=skip_existing)
     which = parse_channel_or_each(channel)

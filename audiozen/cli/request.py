@@ -84,6 +84,19 @@ def require_table(experiment: Experiment, config: Path, table: str) -> None:
         raise ConfigError(str(config), [f"[{table}] missing; this command needs it"])
 
 
+def refuse_several_processes(why: str) -> None:
+    """Refuse to be started by torchrun.
+
+    Args:
+        why: and what to do instead.
+
+    Raises:
+        RequestError: so it was.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RequestError(why)
+
+
 def tell_score(trainer: BaseTrainer, score: float) -> None:
     """Say the score, and where tables are."""
     tell(f"score {score:.4f}; tables in {trainer.metrics_dir}")

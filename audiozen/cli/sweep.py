@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import Annotated, Literal
 
 import typer
 
-from audiozen.cli.request import ConfigFile, Overrides, tell
+from audiozen.cli.request import ConfigFile, Overrides, refuse_several_processes, tell
 from audiozen.errors import RequestError
+
+ONE_PROCESS = (
+    "a trial is made by one process; start audiozen sweep without torchrun, once for each GPU: "
+    "CUDA_VISIBLE_DEVICES=0 audiozen sweep ..."
+)
 
 
 def sweep(
@@ -49,7 +53,7 @@ def sweep(
     if show:
         study = find_study(config, overrides or [], space)
     else:
-        refuse_several_processes()
+        refuse_several_processes(ONE_PROCESS)
         how = {"pruner": pruner, "sampler": sampler, "seed": seed}
         study = search(config, overrides or [], space, trials, say=tell, **how)
     typer.echo(outcome_of(study))
@@ -65,16 +69,3 @@ def require_optuna() -> None:
     """
     if find_spec("optuna") is None:
         raise RequestError("audiozen sweep needs the package optuna; pip install 'audiozen[sweep]'")
-
-
-def refuse_several_processes() -> None:
-    """Refuse to be started by torchrun.
-
-    Raises:
-        RequestError: so it was.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RequestError(
-            "a trial is made by one process; start audiozen sweep without torchrun, once for each GPU: "
-            "CUDA_VISIBLE_DEVICES=0 audiozen sweep ..."
-        )

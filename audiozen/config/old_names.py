@@ -88,7 +88,7 @@ VALUES: dict[str, str] = {
 
 _BY_TRAINER = "the trainer does it"
 _NEAR = "audiozen.losses.multi_resolution_stft is near"
-_OWN = "what you need of it belongs into the recipe"
+_OWN = "what you need of it belongs in the recipe"
 
 IMPORTS: dict[str, Now] = {
     "audiozen.trainer.Trainer": Now("audiozen.trainer.base_trainer.BaseTrainer"),

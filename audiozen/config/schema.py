@@ -98,7 +98,8 @@ class TrainerConfig(Settings):
     device: str = "auto"
     """auto: a GPU where there is one. Else a torch device, such as "cpu" or "cuda:1"."""
     num_threads: PositiveInt | None = None
-    """Threads of one operation on the CPU. None: what PyTorch chooses."""
+    """Threads of one operation on the CPU. None: what PyTorch chooses, and of several processes no more than the share
+    of each in the machine's cores."""
     deterministic: bool = False
     """Refuse operations that do not give the same bits twice."""
     seed: Seed = 0
@@ -132,7 +133,7 @@ class TrainerConfig(Settings):
     save_interval: SaveInterval = SaveInterval(epochs=1)
     """How often to write a checkpoint. One is always written at the end of training."""
     max_num_checkpoints: PositiveInt = 3
-    """How many of the newest checkpoints to keep. latest and best are kept besides."""
+    """How many of the newest checkpoints to keep. The best one is kept besides."""
     log_interval: PositiveInt = 10
     """Losses are logged every so many steps."""
     num_audio_samples: NonNegativeInt = 4

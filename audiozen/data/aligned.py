@@ -1,10 +1,11 @@
 """Signals that belong together, each kind in files of its own: noisy and clean speech, a mixture and its sources.
 
 Each kind has a manifest; what belongs together has the same id in all of them. So they can be packed and checked like
-any other manifest.
+any other manifest. ::
 
-dataset = AlignedSignals(["noisy_train.jsonl", "clean_train.jsonl"], "voicebank_demand", num_seconds=2.0)
-noisy, clean = dataset[0]
+    manifests = ["noisy_train.jsonl", "clean_train.jsonl"]
+    dataset = AlignedSignals(manifests, "voicebank_demand", sample_rate=16_000, num_seconds=2.0)
+    noisy, clean = dataset[0]
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Reading and writing sound files. Waveforms are float32 tensors with values in [-1, 1].
 
-info = audio_info("speech.flac")
-waveform = read_audio("speech.flac", start=8_000, num_samples=16_000)  # reads only that second
-write_audio("half.wav", 0.5 * waveform, info.sample_rate)
+::
+
+    info = audio_info("speech.flac")
+    waveform = read_audio("speech.flac", start=8_000, num_samples=16_000)  # reads only that second
+    write_audio("half.wav", 0.5 * waveform, info.sample_rate)
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Manifests of millions of sound files: opened at once, shared by all workers, held in memory by none.
 
-entries = open_manifest("corpus/speech.jsonl")  # makes corpus/speech.jsonl.index at the first time
-train = entries.where(split="train")
-train[3_000_000].path
+::
+
+    entries = open_manifest("corpus/speech.jsonl")  # makes corpus/speech.jsonl.index at the first time
+    train = entries.where(split="train")
+    train[3_000_000].path
 """
 
 from __future__ import annotations

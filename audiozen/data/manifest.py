@@ -1,9 +1,11 @@
 """Lists of sound files: one JSON object per line, with what must be known before reading them.
 
-entries = scan_audio("corpus/speech", lambda path: {"speaker": path.parts[0]})
-problems = manifest_problems(entries, sample_rate=16_000)
-write_manifest("corpus/speech.jsonl", entries)
-train = [entry for entry in read_manifest("corpus/speech.jsonl") if entry["split"] == "train"]
+::
+
+    entries = scan_audio("corpus/speech", lambda path: {"speaker": path.parts[0]})
+    problems = manifest_problems(entries, sample_rate=16_000)
+    write_manifest("corpus/speech.jsonl", entries)
+    train = [e for e in read_manifest("corpus/speech.jsonl") if e["speaker"] != "p232"]
 
 Where there are millions of them: :func:`audiozen.data.large_manifest.open_manifest`.
 """

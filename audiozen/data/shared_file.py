@@ -51,9 +51,8 @@ class SharedFile:
     def __reduce__(self) -> tuple[Any, ...]:
         if inheritable is not None:
             return _inherited, (inheritable(self._descriptor),)
-        if (
-            self._path is not None
-        ):  # where nothing can be inherited, no other file can have got the name
+        # Where nothing can be inherited, no other file can have got the name.
+        if self._path is not None:
             return SharedFile.opened, (self._path,)
         return _copied, (self.read(0, self.state()[0]),)
 

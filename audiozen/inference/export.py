@@ -220,7 +220,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         durable_files.remove(partial)
 
 
-# Comparison ---------------------------------------------------------------------------------------
+# ---- comparison ----------------------------------------------------------------------------------
 
 
 class Run(NamedTuple):
@@ -268,9 +268,8 @@ def made_up_sound(sample_rate: int, num_seconds: float) -> Array:
 def _timed(run: Callable[[Array], Array], sample_rate: int) -> Run:
     run(made_up_sound(sample_rate, WARM_UP_SECONDS))
     noisy = made_up_sound(sample_rate, NUM_SECONDS)
-    start = (
-        time.process_time()
-    )  # on one thread what an idle machine takes, and on a busy one as well
+    # On one thread, it is what an idle machine takes, also where the machine is busy.
+    start = time.process_time()
     enhanced = run(noisy)
     return Run(enhanced, (time.process_time() - start) / NUM_SECONDS)
 

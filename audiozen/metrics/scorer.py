@@ -106,7 +106,7 @@ class Scorer:
         Raises:
             ShapeError: the shapes differ, or are others than these.
             RequestError: there is no reference, and a metric needs one; or there is no noisy
-            signal, and an improvement is asked for.
+                signal, and an improvement is asked for.
         """
         jobs = self._jobs(estimate, reference, noisy)
         return self._assemble([[job.run() for job in group] for group in jobs], suffix)

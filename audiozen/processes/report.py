@@ -169,9 +169,8 @@ def stack_of(thread: int) -> list[str]:
     while frame is not None and len(frames) < MAX_FRAMES:
         file = frame.f_code.co_filename
         if file not in _OWN:
-            line: int | None = (
-                frame.f_lineno
-            )  # None between two lines, as the debugger of CPython has it
+            # None between two lines, as the debugger of CPython has it.
+            line: int | None = frame.f_lineno
             line = line or frame.f_code.co_firstlineno
             source = linecache.getline(file, line).strip()
             frames.append(f"{file}:{line} in {frame.f_code.co_name}: {source[:100]}")

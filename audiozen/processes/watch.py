@@ -1,5 +1,7 @@
 """The watch between the processes of a run: when one fails, dies or stands still, all end, and the reason is told once.
 
+::
+
     watch = Watch(rank, world_size, where=lambda: Place("training", step=state.step))
     address = broadcast(watch.listen() if rank == 0 else None)
     if rank != 0:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from audiozen.results.run import Record, Run
 
 Result = TypeVar("Result")
-IMPROVEMENT = "_i"
-"""``<metric>_i`` is by how much the metric rose over that of the input."""
 ID, LABEL, FACT, METRIC = "id", "label", "fact", "metric"
 
 
@@ -201,7 +199,7 @@ def _dataset(name: str, records: Sequence[Record]) -> Dataset:
         Means(
             metric,
             number(summary.mean),
-            number(getattr(summary, "std", float("nan"))),
+            number(summary.std),
             summary.num,
             summary.num_failed,
             dict(summary.reasons),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audiozen.errors import RequestError
-from audiozen.report.content import IMPROVEMENT
-from audiozen.tables.records import NOISY
+from audiozen.tables.records import IMPROVEMENT, NOISY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

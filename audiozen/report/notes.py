@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from audiozen.data.shared_ids import shared_ids
 from audiozen.report.origin import rerun
 from audiozen.results.run import FAILED, NEW, RUNNING, STOPPED
 from audiozen.tables.summary import summarise
@@ -76,19 +78,16 @@ def on_shared_ids(
     valid: Mapping[str, Sequence[Record]], test: Mapping[str, Sequence[Record]]
 ) -> Iterator[Note]:
     """Signals that are in the test and in the validation data, as far as ids can tell."""
-    known = {key for records in valid.values() for key in _ids(records)}
-    for dataset, records in test.items():
-        shared = known & _ids(records)
-        if shared:
+    for (validation, known), (dataset, records) in product(valid.items(), test.items()):
+        if shared := shared_ids(_ids(known), _ids(records)):
             yield Note(
-                f"{len(shared)} of {len(records)} ids of {dataset} are ids of the validation data too, such as "
-                f"{min(shared)}. If they are the same signals, the score is not to be trusted."
+                f"{len(shared)} of {len(records)} ids of {dataset} are ids of the validation data ({validation}) too, "
+                f"such as {shared[0]}. If they are the same signals, the score is not to be trusted."
             )
 
 
-def _ids(records: Sequence[Record]) -> set[str]:
-    """Ids that name a signal: a mere number is one's place in a list."""
-    return {key for record in records if not (key := str(record.get("id"))).isdecimal()}
+def _ids(records: Sequence[Record]) -> list[str]:
+    return [str(record.get("id")) for record in records]
 
 
 def on_time(run: Run, tables: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[Note]:

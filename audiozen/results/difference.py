@@ -11,6 +11,7 @@ import numpy as np
 from audiozen.errors import RequestError
 from audiozen.results.statistics import bootstrap_interval, sign_flip_test, smallest_p_value
 from audiozen.tables.records import (
+    IMPROVEMENT,
     NOISY,
     columns_of,
     is_number,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference"]
 
-IMPROVEMENT = "_i"
-"""``<metric>_i`` is the difference of the metric to that of the noisy signal."""
 ALL = "all"
 MAX_GROUPS = 50
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from audiozen.errors import RequestError
-from audiozen.tables.records import NOISY, columns_of, is_number, label_text, labels_of
+from audiozen.tables.records import NOISY, columns_of, is_same_value, label_text, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from audiozen.results.run import Record
     from audiozen.results.scores import Scores
-    from audiozen.tables.files import Value
+    from audiozen.tables.records import Value
 
 NUM_SHOWN = 10
-TOLERANCE = 1e-3
-"""How far, absolutely or relatively, the scores of the same input differ at most from one machine to another."""
 
 _NOT_OF_THE_DATA = ("id", "trimmed")
 
@@ -179,16 +176,8 @@ def _differing(column: str, pairs: Pairs) -> list[int]:
     return [
         number
         for number, (one, other) in enumerate(values)
-        if not _is_same(one.get(column), other.get(column))
+        if not is_same_value(one.get(column), other.get(column))
     ]
-
-
-def _is_same(one: Value | None, other: Value | None) -> bool:
-    if is_number(one) and is_number(other):
-        one, other = float(one), float(other)  # type: ignore[arg-type]
-        both_failed = math.isnan(one) and math.isnan(other)
-        return both_failed or math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return one == other
 
 
 def _example(column: str, pairs: Pairs, differing: list[int]) -> str:

@@ -24,7 +24,7 @@ from audiozen.tables.files import read_csv
 from audiozen.tracking.jsonl import read_metrics
 
 if TYPE_CHECKING:
-    from audiozen.tables.files import Value
+    from audiozen.tables.records import Value
 
 __all__ = ["Run", "find_runs", "is_run"]
 

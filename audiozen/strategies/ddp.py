@@ -97,9 +97,8 @@ class ExchangingModule(DistributedDataParallel):
 
     def __init__(self, module: nn.Module, **settings: Any) -> None:
         super().__init__(module, **settings)
-        self.broadcast_buffers = (
-            False  # as an argument, what it is called depends on PyTorch's version
-        )
+        # As an argument, what it is called depends on PyTorch's version.
+        self.broadcast_buffers = False
         self.was_called = False
         self.to_exchange = {k: p for k, p in module.named_parameters() if p.requires_grad}
 

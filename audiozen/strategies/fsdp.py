@@ -233,9 +233,8 @@ def shard_module(module: nn.Module, mesh: DeviceMesh, units: Sequence[str]) -> N
         m for m in reversed(list(module.modules())) if type(m).__name__ in units and m is not module
     ]
     for part in (*inner_first, module):
-        part.register_forward_hook(
-            without_views
-        )  # before FSDP2's own hook, which sees what this returns
+        # Before FSDP2's own hook, which sees what this returns.
+        part.register_forward_hook(without_views)
         fully_shard(part, mesh=mesh, ignored_params=numbers)
 
 

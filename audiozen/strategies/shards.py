@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether this process has a part of the tensor only."""
-    return hasattr(
-        tensor, "full_tensor"
-    )  # asked so, since DTensor takes most of a second to import
+    # Asked so, since DTensor takes most of a second to import.
+    return hasattr(tensor, "full_tensor")
 
 
 def local_part(tensor: Tensor) -> Tensor:
@@ -45,7 +44,6 @@ def placed_like(tensor: Tensor, parameter: Any) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = parameter.device_mesh, parameter.placements
-    shard = distribute_tensor(
-        tensor.detach(), mesh, placements, src_data_rank=None
-    )  # without exchange
+    # Without a source, nothing is exchanged.
+    shard = distribute_tensor(tensor.detach(), mesh, placements, src_data_rank=None)
     return shard.clone()  # a view would keep the whole

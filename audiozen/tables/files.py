@@ -18,20 +18,17 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from audiozen.durable_files import replaced
 from audiozen.errors import AudioZENError, RequestError
 from audiozen.tables.jsonl import read_jsonl, write_jsonl
-from audiozen.tables.records import columns_of, plain
+from audiozen.tables.records import Value, columns_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["Value", "read_csv", "read_table", "write_csv", "write_table"]
-
-Value: TypeAlias = str | float | None
-"""A cell: a label, a number, or nothing."""
 
 SUFFIXES = (".csv", ".jsonl")
 

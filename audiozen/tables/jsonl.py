@@ -24,7 +24,7 @@ from audiozen.tables.records import columns_of, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from audiozen.tables.files import Value
+    from audiozen.tables.records import Value
 
 __all__ = ["read_jsonl", "write_jsonl"]
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiozen.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+Value: TypeAlias = str | float | None
+"""A cell: a label, a number, or nothing."""
+
 ERROR = "__error"
 """``<metric>__error`` is the reason why a metric failed."""
 NOISY = "_noisy"
 """``<metric>_noisy`` is the metric of what went into the model."""
+IMPROVEMENT = "_i"
+"""``<metric>_i`` is the difference of the metric to that of what went into the model."""
 FACTS = ("duration", "snr_db", "level_dbfs", "trimmed")
 """Numbers that say something about the signal, and nothing about how good the model is."""
 UNLABELLED = "-"
 """What stands for a label that is missing."""
+TOLERANCE = 1e-3
+"""How far, absolutely or relatively, the scores of the same input differ at most from one machine to another."""
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -52,6 +59,15 @@ def plain(value: Any) -> Any:
 def is_number(value: Any) -> bool:
     """Whether a cell is a number, NaN included."""
     return isinstance(plain(value), (bool, int, float))
+
+
+def is_same_value(value: Any, other: Any) -> bool:
+    """Whether two cells are the same, numbers but for the rounding of different machines; NaN is the same as NaN."""
+    if not (is_number(value) and is_number(other)):
+        return bool(value == other)
+    first, second = float(plain(value)), float(plain(other))
+    both_failed = math.isnan(first) and math.isnan(second)
+    return both_failed or math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 def label_text(value: Any) -> str:

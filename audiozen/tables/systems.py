@@ -9,7 +9,6 @@ gtcrn 2 0.7
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +16,10 @@ from audiozen.tables.records import (
     ERROR,
     NOISY,
     columns_of,
-    is_number,
+    is_same_value,
     label_text,
     labels_of,
     metrics_of,
-    plain,
     refuse_unknown,
 )
 from audiozen.tables.summary import group_by, natural_order, summarise
@@ -40,8 +38,6 @@ DATASET = "dataset"
 ALL = "all"
 """The label of the row that has the signals of all groups."""
 NOISY_SYSTEM = NOISY.removeprefix("_")
-TOLERANCE = 1e-3
-"""How far, absolutely or relatively, the scores of the same input differ at most from one machine to another."""
 
 
 class System(NamedTuple):
@@ -217,14 +213,7 @@ def _agree(records: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, A
         return False
     common = [metric for metric in metrics_of(records) if metric in metrics_of(others)]
     return all(
-        _equal(mine[key].get(metric), theirs[key].get(metric)) for key in mine for metric in common
+        is_same_value(mine[key].get(metric), theirs[key].get(metric))
+        for key in mine
+        for metric in common
     )
-
-
-def _equal(value: Any, other: Any) -> bool:
-    """Whether two values are the same but for the rounding of different machines."""
-    if not (is_number(value) and is_number(other)):
-        return is_number(value) == is_number(other)
-    first, second = float(plain(value)), float(plain(other))
-    both_failed = math.isnan(first) and math.isnan(second)
-    return both_failed or math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=TOLERANCE)

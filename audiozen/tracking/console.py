@@ -6,8 +6,7 @@ Messages and progress go to stderr, results (tables) to stdout, so that results 
         with console.progress("epoch 3", total=120) as progress:
             for batch in batches:
                 loss = update(batch)
-                progress.advance(1, lambda: {"loss": loss.item()})  # read only when something is
-                shown
+                progress.advance(1, lambda: {"loss": loss.item()})  # read only when it is shown
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _CONSOLE, _FILE = "audiozen.console", "audiozen.file"
 _COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
 
 
-# Messages -----------------------------------------------------------------------------------------
+# ---- messages ------------------------------------------------------------------------------------
 
 
 def configure_logging(
@@ -113,7 +112,7 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-# Progress -----------------------------------------------------------------------------------------
+# ---- progress ------------------------------------------------------------------------------------
 
 
 class Progress:
@@ -338,9 +337,8 @@ def _new_bars() -> Bars:
 
 
 def _print(line: str) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # a full disk, to which the output goes, is told by whoever depends on it
+    # A full disk, to which the output goes, is told by whoever depends on it.
+    with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 

@@ -35,7 +35,7 @@ def spectrogram_image(waveform: Waveform, sample_rate: int) -> Image:
 
     Args:
         waveform: shape ``(time,)``, in [-1, 1], on any device. NaN and infinities are drawn as
-        silence.
+            silence.
         sample_rate: samples per second, in Hz.
 
     Returns:

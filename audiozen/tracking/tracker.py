@@ -41,7 +41,7 @@ class Tracker:
 
         Args:
             scalars: values by name; a ``/`` in a name makes a group. NaN and infinities are
-            allowed.
+                allowed.
             step: optimizer updates made so far.
             epoch: passes over the data begun so far.
         """

@@ -130,11 +130,17 @@ class BaseTrainer:
 
     Attributes:
         model: as given; in training, wrapped where compilation or several processes ask for it.
+        modules: the models as they were built, by name; a single one is called ``""``.
+        optimizer, lr_scheduler, loss_function, config: as given.
         state: where the run stands (``epoch``, ``step``, ``best_score``, ...).
+        stage: ``"train"``, ``"valid"``, ``"test"`` or ``"predict"``.
         device: where model and batches are.
         rank: number of this process, from 0.
         world_size: number of processes.
         is_main_process: whether this process writes files and computes scores.
+        exp_dir, checkpoints_dir, metrics_dir, enhanced_dir: folders of the run.
+        grad_norm: L2 norm of the gradients of the last step, before clipping; NaN where it was not measured, as in steps
+            that are not logged.
         gives_up: asked after each validation with its score, before the outcome is recorded; True ends the run. It must
             answer alike on every process, and is none of what a checkpoint holds: a resumed run goes on.
         metric_pool: processes that compute slow metrics while the model goes on: what
@@ -1081,9 +1087,8 @@ class BaseTrainer:
                     logger.info("training is over: nothing is left to do")
                 yield loader
                 self.require_saved()
-                if (
-                    self.state.validation_is_pending
-                ):  # it was done, but with nothing on the disk that it is of
+                # It was done, but with nothing on the disk that it is of.
+                if self.state.validation_is_pending:
                     self.validate_checkpoint()
             finally:
                 self.phase = "the end"

@@ -1,5 +1,7 @@
 """What is on disk: the checkpoints of one run, each complete or absent. Usable without a trainer.
 
+::
+
     store = CheckpointStore("exp/my_run/checkpoints")
     store.save("epoch_0001", epoch=1, step=100, models={"": model.state_dict()}, training_state={"lr": 0.1})
     weights = store.load_models(store.find("latest"))[""]

@@ -144,9 +144,8 @@ class StepGraphs:
         if weights != self._weights:
             self._graphs.clear()
             self._num_steps.clear()
-            self._pool = (
-                torch.cuda.graph_pool_handle()
-            )  # one that has lost its graphs is not taken again
+            # One that has lost its graphs is not taken again.
+            self._pool = torch.cuda.graph_pool_handle()
             self._weights = weights
 
     def _weights_now(self) -> list[tuple[int, bool]]:
@@ -279,9 +278,8 @@ def capture_explained() -> Iterator[None]:
         yield
     except RuntimeError as error:
         first = error
-        while isinstance(
-            first.__context__, RuntimeError
-        ):  # the end of a capture that failed fails, too
+        # The end of a capture that failed fails, too.
+        while isinstance(first.__context__, RuntimeError):
             first = first.__context__
         if isinstance(first, torch.OutOfMemoryError):
             raise first from None

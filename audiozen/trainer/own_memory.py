@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from audiozen.data.nested import map_leaves, tensors_of
 from audiozen.trainer.parallel import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 ALIGNMENT = 64
 """Bytes: that of PyTorch."""
@@ -39,21 +40,8 @@ def new_buffer(num_bytes: int) -> Tensor:
 
 def with_own_memory(value: Any) -> Any:
     """A nested value with copies of its tensors, on the CPU: those that are large are together in one buffer."""
-    tensors: list[Tensor] = []
-    map_tensors(value, tensors.append)
-    copies = iter(copied(tensors))
-    return map_tensors(value, lambda _: next(copies))
-
-
-def map_tensors(value: Any, function: Callable[[Tensor], object]) -> Any:
-    """The same value of dicts, lists and tuples, with what the function makes of each tensor in it."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: map_tensors(item, function) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map_tensors(item, function) for item in value)
-    return value
+    copies = iter(copied(tensors_of(value)))
+    return map_leaves(lambda leaf: next(copies) if isinstance(leaf, Tensor) else leaf, value)
 
 
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:

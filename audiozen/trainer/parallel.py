@@ -36,9 +36,8 @@ def for_each(pieces: Sequence[Piece], function: Callable[[Piece], object]) -> No
     Raises:
         Exception: that of the function, for any piece; the other pieces may be done or not.
     """
-    remaining = iter(
-        pieces
-    )  # each piece is given to one thread only, as the interpreter is locked meanwhile
+    # Each piece is given to one thread only, as the interpreter is locked meanwhile.
+    remaining = iter(pieces)
 
     def work() -> None:
         for piece in remaining:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from audiozen.durable_files import replace_file
 from audiozen.errors import Preempted
+from audiozen.record import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +45,7 @@ def _write(
 ) -> None:
     status = {"state": state, "started": started, "ended": ended, "message": message}
     try:
-        replace_file(path, f"{json.dumps(status, indent=2)}\n".encode())
+        write_json(path, status)
     except OSError as error:
         logger.warning("%s could not be written: %s", path, error)
 

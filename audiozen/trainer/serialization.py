@@ -1,5 +1,7 @@
 """Nested Python values as JSON plus tensors, and back, without pickle.
 
+::
+
     document, tensors = flatten(optimizer.state_dict())
     optimizer.load_state_dict(unflatten(document, tensors))
 

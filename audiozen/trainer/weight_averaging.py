@@ -1,8 +1,8 @@
 """A moving average of the weights, for evaluation.
 
 Source: Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992; in its exponential
-form as used for
-training neural networks, e.g. Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017.
+form as used for training neural networks, e.g. Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS
+2017.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ class NoAveraging:
 class ExponentialAveraging(NoAveraging):
     """Keeps ``average = decay * average + (1 - decay) * weights``, updated after each step.
 
-    The first steps use ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates, so that the initial weights are
-    soon forgotten.
-    Buffers (such as the statistics of batch normalisation) are not averaged.
+    The first steps use ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates, so that the initial weights are soon
+    forgotten. Buffers (such as the statistics of batch normalisation) are not averaged.
 
     Args:
         modules: models by name.

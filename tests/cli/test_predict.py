@@ -288,6 +288,19 @@ def test_model_without_a_rate_is_refused(
     assert "[acoustics] missing" in capsys.readouterr().err
 
 
+def test_torchrun_is_refused_with_what_to_do(
+    trained: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert predict(trained, folder, "--output", tmp_path / "out") == 2
+    assert "start audiozen predict without torchrun, once for each GPU" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_device_is_chosen_and_one_that_is_not_there_refused(
     trained: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -69,7 +69,13 @@ def test_ids_in_validation_and_test_are_told():
 
 
 def test_ids_that_are_numbers_say_nothing():
-    assert list(on_shared_ids({"valid": [{"id": "0"}]}, {"test": [{"id": "0"}]})) == []
+    numbers = [{"id": "0"}, {"id": "1"}]
+    assert list(on_shared_ids({"valid": numbers}, {"test": numbers[:1]})) == []
+
+
+def test_ids_of_digits_are_names_where_they_do_not_count_from_zero():
+    (note,) = on_shared_ids({"valid": [{"id": "007"}, {"id": "19"}]}, {"test": [{"id": "19"}]})
+    assert "1 of 1 ids of test are ids of the validation data (valid) too, such as 19." in note.text
 
 
 def test_test_of_older_weights_is_told(tmp_path):
