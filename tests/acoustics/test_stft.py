@@ -12,8 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from audiozen.acoustics import STFT, istft, stft
 from audiozen.errors import RequestError, ShapeError
 
-torch.set_num_threads(1)
-
 
 def white_noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -130,7 +130,7 @@ def test_matrix_product_written_in_forward_counts() -> None:
     assert count_macs(Bands(), torch.zeros(4, 257)) == 4 * 257 * 32
 
 
-# Figures of shared/audio.md 4.5, which are the papers' or were measured on the authors' code.
+# Figures of docs/complexity.md, which are the papers' or were counted on the authors' code.
 
 
 def test_fullsubnet_costs_what_is_published() -> None:

@@ -90,6 +90,7 @@ def test_limit_shortens_runs_and_then_leaves_some_out() -> None:
     begin = time.perf_counter()
     assert real_time_factor(model, 1000, time_limit=0.5) >= 0.2
     assert time.perf_counter() - begin < 4
+    assert all(call["shape"][1] <= 500 for call in model.calls)
     model = Sleeper(per_second=2)
     assert real_time_factor(model, 1000, time_limit=0.5) >= 2
     assert len(model.calls) == 3

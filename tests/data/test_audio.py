@@ -16,7 +16,6 @@ from audiozen.data.audio import (
     resample,
     write_audio,
 )
-from audiozen.durable_files import replaced
 from audiozen.errors import AudioError
 
 STEP_16_BIT = 2.0**-15
@@ -283,15 +282,6 @@ def test_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AudioError, match=r"cannot write .*file/a\.wav"):
         write_audio(tmp_path / "file" / "a.wav", torch.zeros(3), 16_000)
-
-
-def test_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(KeyError), replaced(path) as partial:
-        {}[partial.write_text("new")]
-    assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "old"
 
 
 # ---- resampling -------------------------------------------------------------------------------

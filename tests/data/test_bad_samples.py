@@ -42,7 +42,6 @@ def test_sample_that_is_met_again_counts_once():
 
 def test_state_is_json_and_comes_back_without_being_told_again(caplog):
     bad = listed(BadSample(1, 2, "b"), BadSample(0, 5, "ä"))
-    caplog.clear()
     back = listed(BadSample(9, 9, "of a run that was given up"))
     caplog.clear()
     back.load_state_dict(json.loads(json.dumps(bad.state_dict())))

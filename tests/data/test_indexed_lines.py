@@ -276,7 +276,7 @@ def test_text_that_cannot_be_read_any_more_is_an_error_with_its_name(text, tmp_p
         lines[0]
 
 
-def test_text_that_is_missing_or_a_folder_cannot_be_opened(tmp_path, caplog):
+def test_text_that_is_missing_or_a_folder_cannot_be_opened(tmp_path):
     with pytest.raises(FileNotFoundError):
         IndexedLines.opened(tmp_path / "gone")
     with pytest.raises(IsADirectoryError):

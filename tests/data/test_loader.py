@@ -247,6 +247,22 @@ def test_batches_of_a_dropped_tail_are_full():
     assert [len(batch) for batch in indices(some.batches(0))] == [4] * 5
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("start", [0, 3, 8, 19, 20])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_end_is_known_before_the_last_batch_is_loaded(drop_last, start, world_size):
+    dataloader = DataLoader(list(range(20)), batch_size=4, drop_last=drop_last)
+    loader = TrainingLoader(dataloader, seed=0, world_size=world_size)
+    num_samples = [dealt.num_samples for dealt in loader.batches(1, start)]
+    assert loader.end_from(start) == start + sum(num_samples)
+
+
+def test_end_that_only_a_sampler_knows_is_not_asked_for():
+    sampler = WeightedRandomSampler([1.0] * 6, 4)
+    loader = TrainingLoader(DataLoader(list(range(6)), sampler=sampler), seed=0)
+    assert loader.end_from(0) is None
+
+
 # ---- training: generators of the process that trains ------------------------------------------
 
 
@@ -312,20 +328,6 @@ def test_batch_sampler_of_the_usual_kind_is_computed():
     assert digests(exact.batches(0)) == digests(expected.batches(0))
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_distributed_sampler_is_replaced(shuffle):
-    dataset = Augmenting(22)
-    shares = []
-    for rank in (0, 1):
-        sampler = DistributedSampler(dataset, num_replicas=2, rank=rank, shuffle=shuffle)
-        dataloader = DataLoader(dataset, batch_size=2, sampler=sampler)
-        exact = TrainingLoader(dataloader, seed=0, rank=rank, world_size=2)
-        assert exact.inexact is None
-        shares.append(flat(indices(exact.batches(0))))
-    assert sorted(flat(shares)) == list(range(22))
-    assert (flat(shares) != sorted(flat(shares))) or not shuffle
-
-
 def test_subset_with_fetching_of_many_is_still_seeded_for_each_sample():
     subset = Subset(Augmenting(22), list(range(10, 20)))
     some = TrainingLoader(DataLoader(subset, batch_size=4, shuffle=True), seed=0)
@@ -385,12 +387,6 @@ def test_sample_indices_are_those_of_the_batches():
     some = loader()
     for number, batch in enumerate(indices(some.batches(2))):
         assert some.sample_indices(2, number * some.stride, some.stride) == batch
-
-
-def test_sample_indices_of_several_processes_are_those_of_the_global_batch():
-    ranks = [loader(rank=rank, world_size=2) for rank in (0, 1)]
-    first = flat(next(iter(indices(rank.batches(0)))) for rank in ranks)
-    assert ranks[1].sample_indices(0, 0, 8) == first
 
 
 @pytest.mark.parametrize(
@@ -694,19 +690,3 @@ def test_process_ends_with_its_workers_even_if_one_hangs(hangs, persistent):
     code = ENDING.format(hangs=hangs, persistent=persistent)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout.strip()) == (0, "tensor([0])"), ended.stderr
-
-
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("start", [0, 3, 8, 19, 20])
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_end_is_known_before_the_last_batch_is_loaded(drop_last, start, world_size):
-    dataloader = DataLoader(list(range(20)), batch_size=4, drop_last=drop_last)
-    loader = TrainingLoader(dataloader, seed=0, world_size=world_size)
-    num_samples = [dealt.num_samples for dealt in loader.batches(1, start)]
-    assert loader.end_from(start) == start + sum(num_samples)
-
-
-def test_end_that_only_a_sampler_knows_is_not_asked_for():
-    sampler = WeightedRandomSampler([1.0] * 6, 4)
-    loader = TrainingLoader(DataLoader(list(range(6)), sampler=sampler), seed=0)
-    assert loader.end_from(0) is None

@@ -223,7 +223,7 @@ def test_whatever_is_kept_of_a_batch_for_however_long_does_not_change():
 
 
 def test_changes_in_place_reach_no_other_batch():
-    some = loader(Sounds(NUM_SAMPLES), num_workers=1, persistent_workers=True)
+    some = loader(Sounds(800), num_workers=1, persistent_workers=True)
     for epoch in range(2):
         found, before = [], None
         for dealt in some.batches(epoch):
@@ -233,7 +233,7 @@ def test_changes_in_place_reach_no_other_batch():
             if before is not None:
                 assert before.abs().sum() == 0
             before = dealt.batch["noisy"]
-        assert found == expected(epoch, Sounds(NUM_SAMPLES))
+        assert found == expected(epoch, Sounds(800))
 
 
 def test_batches_outlive_their_loader_and_its_workers():
@@ -304,7 +304,7 @@ def test_batch_that_a_forked_process_forgets_stays():
         first.clear()
         gc.collect()
         os._exit(0)
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     for _ in islice(batches, 100):
         assert digest(first) == before
 
@@ -368,14 +368,14 @@ def test_bytes_through_the_queue_do_not_depend_on_the_length(length, monkeypatch
 
 
 def test_pages_that_were_touched_are_not_faulted_in_again():
-    """Which would be 490 for each batch."""
+    """Mapped anew, a batch costs hundreds of faults, or 17 where the system maps many pages at each."""
     batches = loader(Sounds(800, 2**16), num_workers=1).batches(0)
     for dealt in islice(batches, 20):
         dealt.batch["noisy"].numpy().max()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for dealt in islice(batches, 100):
         dealt.batch["noisy"].numpy().max()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100 * 50
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100 * 5
 
 
 def feeders() -> set[threading.Thread]:
@@ -403,7 +403,7 @@ def test_batch_costs_few_calls_and_wakes_no_thread():
 
 
 def test_slots_of_one_worker_are_as_few_as_batches_are_alive():
-    batches = loader(Sounds(NUM_SAMPLES), num_workers=1, prefetch_factor=2).batches(0)
+    batches = loader(Sounds(800), num_workers=1, prefetch_factor=2).batches(0)
     addresses = {dealt.batch["noisy"].data_ptr() for dealt in batches}
     assert len(addresses) <= 5  # two that are ahead, the one at hand, and the one before
 

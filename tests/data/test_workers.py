@@ -115,14 +115,14 @@ def test_worker_that_dies_while_it_hands_over_a_batch_is_told(handler):
     (worker,) = (child for child in multiprocessing.active_children() if child not in before)
     time.sleep(0.2)  # the next batches are announced; to fetch them, the worker must answer
     os.kill(worker.pid, signal.SIGSTOP)
-    before = signal.getsignal(signal.SIGCHLD)
+    usual = signal.getsignal(signal.SIGCHLD)
     if handler == "none":
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     threading.Timer(0.2, worker.kill).start()
     try:
         assert death_of(batches).startswith("a data-loader worker ")
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        signal.signal(signal.SIGCHLD, usual)
 
 
 class Sound(Dying):

@@ -43,6 +43,21 @@ class Small(FrameByFrame):
         return spec * torch.sigmoid(self.output(hidden)), memory
 
 
+class GRUGains(FrameByFrame):
+    """Gains by a GRU, which remembers all frames before; counts the frames it gets at once."""
+
+    def __init__(self, stft: STFT) -> None:
+        super().__init__(stft)
+        torch.manual_seed(0)
+        self.gru = nn.GRU(stft.num_freqs, stft.num_freqs, batch_first=True)
+        self.num_frames: list[int] = []
+
+    def enhance(self, spec: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+        self.num_frames.append(spec.shape[1])
+        gains, memory = self.gru(spec.abs(), memory)
+        return spec * gains, memory
+
+
 class WithMemory(FrameByFrame):
     """Does what :attr:`step` says; before the first frame it remembers :attr:`memory`."""
 

@@ -17,9 +17,8 @@ from audiozen.inference.export import export, made_up_sound
 from audiozen.streaming import stream_through
 from tests.inference.frame_models import Odd, Small, WithMemory, recorded
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason=f"needs {package}, of the extra export")
 
 RATE = 1000
 """Low, so that a few seconds are few frames."""

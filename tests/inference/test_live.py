@@ -169,9 +169,17 @@ def test_closed_reader_ends_it_without_an_error() -> None:
 
 
 def test_no_gradients_are_made_and_none_are_forbidden() -> None:
-    model = Small().eval()
-    for chunk in enhance_chunks(model, [np.ones(HOP, np.float32)]):
-        assert torch.is_grad_enabled(), len(chunk)
+    inside: list[bool] = []
+
+    class Watched(Delayed):
+        def stream(self, chunk: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            inside.append(torch.is_grad_enabled())
+            return super().stream(chunk, state)
+
+    chunks = enhance_chunks(Watched(), 3 * [np.ones(2, np.float32)])
+    between = [torch.is_grad_enabled() for _ in chunks]
+    assert set(inside) == {False}
+    assert set(between) == {True}
 
 
 # Processes ----------------------------------------------------------------------------------------

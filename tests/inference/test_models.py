@@ -14,23 +14,9 @@ from audiozen.inference.models import Chunks, FrameBlocks, as_sources, is_exact,
 from audiozen.inference.segments import Segments
 from audiozen.inference.stages import through
 from audiozen.streaming import FrameByFrame, stream_through
+from tests.inference.frame_models import GRUGains
 
 BLOCK = 2048
-
-
-class GRUGains(FrameByFrame):
-    """Gains by a GRU, which remembers all frames before; counts the frames it gets at once."""
-
-    def __init__(self, stft: STFT) -> None:
-        super().__init__(stft)
-        torch.manual_seed(0)
-        self.gru = nn.GRU(stft.num_freqs, stft.num_freqs, batch_first=True)
-        self.num_frames: list[int] = []
-
-    def enhance(self, spec: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
-        self.num_frames.append(spec.shape[1])
-        gains, memory = self.gru(spec.abs(), memory)
-        return spec * gains, memory
 
 
 class LooksBack(FrameByFrame):

@@ -16,25 +16,14 @@ from audiozen.errors import AudioError
 from audiozen.inference import predictor as module
 from audiozen.inference.jobs import Job
 from audiozen.inference.predictor import Predictor, Summary, device_of, predict_files
-from audiozen.streaming import FrameByFrame
 from audiozen.tracking.console import Progress, SilentConsole
+from tests.inference.frame_models import GRUGains
 
 RATE = 8000
 
 
-class Gains(FrameByFrame):
-    """Gains by a GRU; counts the frames it gets at once."""
-
-    def __init__(self) -> None:
-        super().__init__(STFT(64, 32, window="sqrt_hann"))
-        torch.manual_seed(0)
-        self.gru = nn.GRU(33, 33, batch_first=True)
-        self.num_frames: list[int] = []
-
-    def enhance(self, spec: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
-        self.num_frames.append(spec.shape[1])
-        gains, memory = self.gru(spec.abs(), memory)
-        return spec * gains, memory
+def gains() -> GRUGains:
+    return GRUGains(STFT(64, 32, window="sqrt_hann"))
 
 
 def halves(noisy: Tensor) -> Tensor:
@@ -67,7 +56,7 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short_blocks")
 @torch.no_grad()
 def test_result_by_blocks_is_that_of_the_whole_file(seconds: float, rate: int, write: Any) -> None:
-    model = Gains()
+    model = gains()
     job = write("a.wav", round(seconds * rate) + 1, rate)
     Predictor(model, RATE).predict(job)
     noisy = read_audio(job.source)
@@ -95,7 +84,7 @@ def test_neither_reads_nor_the_model_nor_writes_get_more_for_a_longer_file(
         lambda file, data: writes.append(len(data)) or write_samples(file, data),
     )
     for seconds in (4, 40):
-        model, job = Gains(), write(f"{seconds}.wav", seconds * 2 * RATE, 2 * RATE)
+        model, job = gains(), write(f"{seconds}.wav", seconds * 2 * RATE, 2 * RATE)
         reads.clear()
         writes.clear()
         Predictor(model, RATE).predict(job)
@@ -107,7 +96,7 @@ def test_neither_reads_nor_the_model_nor_writes_get_more_for_a_longer_file(
 
 def test_each_channel_is_enhanced_as_if_it_were_alone(write: Any) -> None:
     job = write("a.wav", 5001, channels=3)
-    model = Gains()
+    model = gains()
     Predictor(model, RATE, channel="each").predict(job)
     together = soundfile.read(job.target)[0]
     for channel in range(3):
@@ -152,7 +141,7 @@ def test_what_is_longer_than_a_segment_goes_through_in_several_and_that_is_said_
 
 def test_model_that_works_by_blocks_needs_no_segments(write: Any) -> None:
     said: list[str] = []
-    predict_files(Predictor(Gains(), RATE, segment=1.0), [write("a.wav", 20000)], tell=said.append)
+    predict_files(Predictor(gains(), RATE, segment=1.0), [write("a.wav", 20000)], tell=said.append)
     assert said == []
 
 
@@ -193,7 +182,7 @@ def test_error_keeps_no_tensors(write: Any) -> None:
 def test_file_without_samples_at_the_rate_of_the_model_fails(write: Any) -> None:
     job = write("a.wav", 1, 48000)
     with pytest.raises(AudioError, match=r"a\.wav has no samples at 8000 Hz"):
-        Predictor(Gains(), RATE).predict(job)
+        Predictor(gains(), RATE).predict(job)
 
 
 def test_clipping_is_told_for_each_file(write: Any) -> None:
@@ -242,7 +231,7 @@ def test_progress_goes_by_seconds_of_sound_to_the_end(write: Any) -> None:
     content[-4:] = b"\xff\xff\xff\xff"  # NaN
     broken.source.write_bytes(content)
     console = Recorded()
-    predict_files(Predictor(Gains(), RATE), [*jobs, broken], console=console)
+    predict_files(Predictor(gains(), RATE), [*jobs, broken], console=console)
     assert console.total == 11
     assert console.places == sorted(console.places)
     assert set(console.places) >= set(range(9))
@@ -258,7 +247,7 @@ def test_what_a_killed_run_has_left_is_removed(write: Any, tmp_path: Path) -> No
     (tmp_path / "out").mkdir()
     gone = tmp_path / "out" / f".b.wav.{2**22 + 1}-{HOST}.partial"  # beyond the greatest process
     gone.touch()
-    predict_files(Predictor(Gains(), RATE), [job])
+    predict_files(Predictor(gains(), RATE), [job])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 

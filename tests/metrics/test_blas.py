@@ -26,10 +26,9 @@ def three_threads():
 
 
 def set_number(number: int) -> None:
-    """And leave it to any thread to set another, as threadpoolctl does at the end of its context."""
-    limit = blas_libraries().limit(limits=number)
-    limit._original_info = blas_libraries().info()
-    limit.__exit__(None, None, None)
+    """For good; any thread may set another one then, as after each context of threadpoolctl."""
+    with blas_libraries().limit(limits=number) as limit:
+        limit._original_info = blas_libraries().info()  # which it gives back at its end
 
 
 def test_has_one_thread_inside_and_then_as_many_as_before():

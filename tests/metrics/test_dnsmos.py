@@ -90,7 +90,8 @@ def test_equal_segments_of_a_repeated_signal_are_computed_once(loudness, length,
         assert value == pytest.approx(np.mean([np.mean(s**2) for s in segments]), rel=1e-12)
 
 
-def test_full_hears_what_the_official_script_drops(loudness):
+@pytest.mark.usefixtures("loudness")
+def test_full_hears_what_the_official_script_drops():
     """The last four seconds of twenty."""
     samples = np.random.default_rng(0).standard_normal(320000) * 0.1
     before = scores(samples, NAMES + FULL)
@@ -144,11 +145,16 @@ def test_samples_beyond_full_scale_are_scored(pair):
     assert 1 < float(dnsmos_ovrl(30 * pair.estimate[:16000])) < 5
 
 
-def test_functions_equal_the_scorer(pair):
-    second = pair.estimate[:16000]
-    for names in (NAMES, FULL):
-        functions = [METRICS[name].function(second).item() for name in names]
-        assert functions == scores(second, names)
+def test_functions_equal_the_scorer(monkeypatch):
+    """With four scores that tell each other, the segment, and so the protocol apart."""
+    monkeypatch.setattr(
+        "audiozen.metrics.dnsmos._score_segment",
+        lambda segment: np.mean(segment**2) * np.arange(1.0, 5.0),
+    )
+    samples = np.random.default_rng(0).standard_normal(320000) * np.linspace(0, 1, 320000)
+    expected = scores(samples, NAMES + FULL)
+    assert [METRICS[name].function(samples).item() for name in NAMES + FULL] == expected
+    assert len(set(expected)) == 8
 
 
 def test_runs_without_importing_speechmos_or_librosa():

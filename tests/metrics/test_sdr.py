@@ -23,8 +23,8 @@ def test_equals_torchmetrics(pair):
     assert snr(*pair).item() == pytest.approx(10.0, abs=1e-6)
 
 
-def test_both_at_minus_114_dbfs_are_as_at_any_level(pair):
-    for gain in (1.0, 1e-2, 1e-4, 1e-8):
+def test_level_of_both_does_not_count(pair):
+    for gain in (1e-2, 1e-4, 1e-8):
         scaled = si_sdr(gain * pair.estimate, gain * pair.reference)
         assert scaled.item() == pytest.approx(si_sdr(*pair).item(), abs=1e-9)
 
