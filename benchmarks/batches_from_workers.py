@@ -51,7 +51,7 @@ RECIPE = Path(__file__).parents[1] / "recipes/debian_noisy_speech/band_gain_gru/
 BATCH_SIZE, LENGTH = 32, 4 * 16000
 NUM_WORKERS = 2
 WARM_UP = 20
-"""Batches that do not count, at the begin and at the end."""
+"""Batches that do not count, at the beginning and at the end."""
 PAGE = 1024
 """Numbers of 32 bits in a page."""
 MAX_MILLISECONDS = 0.5

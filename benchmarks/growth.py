@@ -87,7 +87,7 @@ class Counted:
 
 
 class Traced:
-    """The most bytes that Python and NumPy hold at a time while it is entered, above those at its begin."""
+    """The most bytes that Python and NumPy hold at a time while it is entered, above those at its beginning."""
 
     num_bytes = 0
 

@@ -16,7 +16,6 @@ second of sound. The weights are random.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -31,13 +30,13 @@ import torch
 from audiozen.data.audio import read_audio, resample, write_audio
 from audiozen.inference.jobs import Job
 from audiozen.inference.predictor import Predictor, predict_files
+from audiozen.pretrained.band_gain_gru.model import BandGainGRU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import nn
 
-MODEL = Path(__file__).parents[1] / "recipes/debian_noisy_speech/band_gain_gru/model.py"
 FILE_RATE, MODEL_RATE = 44100, 16000
 WAYS = ("block by block", "in segments", "at once")
 MAX_MINUTES_AT_ONCE = 20
@@ -45,14 +44,9 @@ MAX_MINUTES_AT_ONCE = 20
 
 
 def build_model() -> nn.Module:
-    """The band-gain GRU of the recipe."""
-    spec = importlib.util.spec_from_file_location("band_gain_gru_model", MODEL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The band-gain GRU, with random weights."""
     torch.manual_seed(0)
-    return module.BandGainGRU().eval()
+    return BandGainGRU().eval()
 
 
 def write_noise(path: Path, minutes: float) -> None:

@@ -10,14 +10,13 @@ Prints items per second of processor time (which is wall time on a machine that 
 mixing by item, round by round: medians. On a GPU, if there is one, items per second of wall time, with the way of
 speech and noise there. Ends with 1 where a batch has not the same numbers as its items, within 1e-5 of full scale.
 
-The process keeps memory that was freed, as a training does once its batches have come and gone. ``--plain-malloc``
-leaves it to glibc, which gives some of it back and fetches it anew: for a batch, that takes longer than mixing does.
+The process keeps memory that was freed, as a training does (``audiozen.processes.memory``). ``--plain-malloc`` leaves
+it to glibc, which gives some of it back and fetches it anew: for a batch, that takes longer than mixing does.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import random
 import statistics
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor
 
 from audiozen.data.mixing import mix_at_snr, random_equalizer
+from audiozen.processes.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16000
 BATCH_SIZE, NUM_SAMPLES = 16, 4 * SAMPLE_RATE
 TOLERANCE = 1e-5
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -135,14 +134,6 @@ def show_gpu(title: str, work: Work, equalizes: bool, num_rounds: int) -> None:
     pinned = work._replace(speech=work.speech.pin_memory(), noise=work.noise.pin_memory())
     times = [seconds(by_gpu, pinned, equalizes, time.perf_counter) for _ in range(num_rounds + 3)]
     print(f"{name:<34}{BATCH_SIZE / statistics.median(times[3:]):>10.0f}")
-
-
-def keep_freed_memory() -> None:
-    """Let malloc neither give memory back nor map it piece by piece."""
-    malloc = ctypes.CDLL(None)
-    for parameter, size in ((M_TRIM_THRESHOLD, 1 << 30), (M_MMAP_THRESHOLD, 1 << 25)):
-        if not malloc.mallopt(parameter, size):
-            raise OSError(f"mallopt({parameter}, {size}) was refused")
 
 
 def parse() -> argparse.Namespace:

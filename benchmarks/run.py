@@ -71,6 +71,7 @@ ARGUMENTS = {
     ),
     "size_of_data": Arguments("--rounds 5", "--entries 20000 --rounds 3 --reads 4000"),
     "start": Arguments("--rounds 2", "--rounds 1 --kind bare --names raw audiozen"),
+    "sweep": Arguments(quick="--rounds 1 --trials 1 --sizes 0"),
     "time_per_step": Arguments(
         "--size tiny --rounds 8; --size gru --rounds 6; --size tiny --rounds 5 --processes 2",
         "--size tiny --kind bare --rounds 3",
@@ -129,7 +130,7 @@ def run(name: str, arguments: list[str]) -> Answer:
         text = (expired.stdout or b"").decode(errors="replace")
         failure = f"not finished after {TIME_LIMIT} s"
     print(text + (f"FAILED: {failure}\n" if failure else ""), flush=True)
-    return Answer(shlex.join(command), time.monotonic() - begin, text.strip(), failure)
+    return Answer(shlex.join(command), time.monotonic() - begin, text.strip("\n"), failure)
 
 
 def reason(done: subprocess.CompletedProcess[str]) -> str:

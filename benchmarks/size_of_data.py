@@ -2,7 +2,8 @@
 
     python benchmarks/size_of_data.py --entries 10000000 --rounds 15
 
-First table: how long the first batch of an epoch takes to come, at its begin and where it is resumed, in turn, medians.
+First table: how long the first batch of an epoch takes to come, at its beginning and where it is resumed, in turn,
+medians.
 Second: how long a manifest takes to open. Third: private memory of each of two data-loader workers after it has read
 many random entries, above that of a worker that makes as many without a manifest: what is shared with no other process,
 clean or not. Last, the same of the list that ``read_manifest`` makes, of a part of the entries and scaled.
@@ -110,13 +111,11 @@ def show_first_batches(num_rounds: int) -> None:
         loader = TrainingLoader(
             DataLoader(Indices(), batch_size=8, shuffle=True, num_workers=num_workers), seed=0
         )
-        rounds = [first_batches(loader, epoch) for epoch in range(num_rounds + 1)][
-            1:
-        ]  # one to warm up
+        _warm_up, *rounds = (first_batches(loader, epoch) for epoch in range(num_rounds + 1))
         medians = [statistics.median(times) for times in zip(*rounds)]
         ratios = [statistics.median(t[k] / t[0] for t in rounds) for k in range(len(POSITIONS))]
         row(f"{num_workers} workers", [f"{median * 1e3:.2f}" for median in medians])
-        row("ratio to the begin", [f"{ratio:.2f}" for ratio in ratios])
+        row("ratio to the beginning", [f"{ratio:.2f}" for ratio in ratios])
     grown = (private_bytes() - before) / 1e6
     print(
         f"memory taken by all of this: {grown:.1f} MB (a list of the order: {8 * NUM_SAMPLES / 1e6:,.0f} MB)"

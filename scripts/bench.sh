@@ -13,7 +13,7 @@ if [ "$(cat $INPUTS | sha256sum)" != "$(cat $VENV/.inputs 2>/dev/null)" ]; then
     "$PYTHON" -m venv "$VENV"
     # PyTorch first and by its exact version, as in scripts/setup.sh: what comes after it must not choose another.
     pip install "$(grep '^torch==' constraints.txt)"
-    pip install --editable ".[metrics]" --requirement benchmarks/peers/requirements.txt
+    pip install --editable ".[metrics,sweep]" --requirement benchmarks/peers/requirements.txt
     pip install --no-deps speechbrain==1.1.2
     if ! "$VENV/bin/python" -c 'import pesq' 2>/dev/null; then
         pip install --editable ".[pesq]" 2>/dev/null || echo "==> PESQ could not be compiled and is left out" >&2

@@ -70,9 +70,10 @@ def release(version: str) -> None:
     if not re.search(rf"^## {UNRELEASED}\n\n- ", changelog, re.MULTILINE):
         raise SystemExit(f'CHANGELOG.md has nothing under "## {UNRELEASED}"')
     today = datetime.now(UTC).date().isoformat()
-    CHANGELOG.write_text(changelog.replace(f"## {UNRELEASED}", f"## {version}, {today}", 1))
+    changelog = changelog.replace(f"## {UNRELEASED}", f"## {version}, {today}", 1)
+    CHANGELOG.write_text(changelog, encoding="utf-8")
     package = PACKAGE.read_text(encoding="utf-8")
-    PACKAGE.write_text(STATED.sub(f'__version__ = "{version}"', package))
+    PACKAGE.write_text(STATED.sub(f'__version__ = "{version}"', package), encoding="utf-8")
 
 
 def main() -> int:

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT = ROOT / "recipes/debian_noisy_speech/band_gain_gru/baseline.toml"
 SECTIONS = {"curves": 620, "listen": 900, "signals": 600}
 """What is shown of the report, and how much of it at most, in pixels from its heading on."""
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+"""What it is called on different systems."""
 WIDTH = 1200
 MARGIN = 20
 MAX_BYTES = 200_000
@@ -56,7 +58,7 @@ def pictures(page: Path) -> Iterator[tuple[str, bytes]]:
     """Sections of a report as Chromium shows them, by name."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         view = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")

@@ -86,9 +86,8 @@ def find_python(version: str) -> Path:
     of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     on_path = shutil.which(f"python{version}")
     for python in [*of_pyenv, *([Path(on_path)] if on_path else [])]:
-        if run([python, "--version"]).stdout.startswith(
-            f"Python {version}."
-        ):  # or only pyenv's stub
+        told = run([python, "--version"]).stdout  # nothing, where it is only pyenv's stub
+        if told.startswith(f"Python {version}."):
             return python
     raise ImpossibleError(f"there is no python{version}")
 
@@ -96,11 +95,11 @@ def find_python(version: str) -> Path:
 def pins(is_oldest: bool) -> list[str]:
     """Constraints for all but PyTorch: those of ``constraints.txt``, or the oldest that ``pyproject.toml`` takes."""
     if is_oldest:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras = [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
         lines = [line.replace(">=", "==") for line in (*project["dependencies"], *extras)]
     else:
-        lines = (ROOT / "constraints.txt").read_text().splitlines()
+        lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if not line.startswith(("torch==", "#"))]
 
 
@@ -112,7 +111,7 @@ def install(tried: Combination) -> None:
     succeed([find_python(tried.python), "-m", "venv", "--clear", tried.environment])
     torch = f"torch=={tried.torch}{'.*' if tried.torch.count('.') == 1 else ''}"
     constraints = tried.environment / "constraints.txt"
-    constraints.write_text("\n".join([torch, *pins(tried.is_oldest), ""]))
+    constraints.write_text("\n".join([torch, *pins(tried.is_oldest), ""]), encoding="utf-8")
     pip = (tried.environment / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir")
     succeed([*pip, torch])  # first, so that what comes after it chooses no other
     extras = ",".join([*EXTRAS, "recipes", "test"])
@@ -153,7 +152,7 @@ def test(tried: Combination, arguments: Sequence[str]) -> Outcome:
         cwd=ROOT,
         env={**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"},
     )
-    tried.log.write_text(done.stdout + done.stderr)
+    tried.log.write_text(done.stdout + done.stderr, encoding="utf-8")
     return read_summary(done.stdout)
 
 

@@ -131,16 +131,19 @@ class BaseTrainer:
     Attributes:
         model: as given; in training, wrapped where compilation or several processes ask for it.
         modules: the models as they were built, by name; a single one is called ``""``.
-        optimizer, lr_scheduler, loss_function, config: as given.
+        optimizer: as given.
+        lr_scheduler: as given.
+        loss_function: as given.
+        config: the settings, with defaults for what was not given.
         state: where the run stands (``epoch``, ``step``, ``best_score``, ...).
         stage: ``"train"``, ``"valid"``, ``"test"`` or ``"predict"``.
         device: where model and batches are.
         rank: number of this process, from 0.
         world_size: number of processes.
         is_main_process: whether this process writes files and computes scores.
-        exp_dir, checkpoints_dir, metrics_dir, enhanced_dir: folders of the run.
-        grad_norm: L2 norm of the gradients of the last step, before clipping; NaN where it was not measured, as in steps
-            that are not logged.
+        exp_dir: folder of the run; those in it are ``checkpoints_dir``, ``metrics_dir`` and ``enhanced_dir``.
+        grad_norm: L2 norm of the gradients of the last step, before clipping; NaN where it was not measured, which
+            steps that are not logged may leave out.
         gives_up: asked after each validation with its score, before the outcome is recorded; True ends the run. It must
             answer alike on every process, and is none of what a checkpoint holds: a resumed run goes on.
         metric_pool: processes that compute slow metrics while the model goes on: what

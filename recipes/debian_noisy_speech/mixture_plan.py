@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LEVELS_DBFS = (-31, -21)
 NUM_TRIES = 30
-UTTERANCE_SECONDS = (2.5, 10.0)
 
 
 def generator_of(*key: object) -> np.random.Generator:
@@ -34,7 +33,6 @@ def plan_balanced(
     speech: Sequence[Entry],
     noise: Sequence[Entry],
     snrs_db: Sequence[float],
-    num_repeats: int = 1,
     max_seconds: float = 4.0,
 ) -> list[Entry]:
     """Every voice with every type of noise at every ratio, so that a table by any of them compares like with like.
@@ -44,7 +42,6 @@ def plan_balanced(
         speech: utterances to choose from.
         noise: recordings to choose from.
         snrs_db: the ratios.
-        num_repeats: mixtures per combination.
         max_seconds: longer utterances are cut, to keep evaluation short.
     """
     plan = []
@@ -53,7 +50,6 @@ def plan_balanced(
         order = generator_of("utterances", name, speaker).permutation(len(utterances))
         combinations = [
             (noise_type, snr_db)
-            for _ in range(num_repeats)
             for noise_type in sorted({entry["noise_type"] for entry in noise})
             for snr_db in snrs_db
         ]

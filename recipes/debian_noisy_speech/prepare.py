@@ -46,12 +46,12 @@ def prepare_pack(folder: Path = PACK) -> None:
     manifests = _pack_speech(folder, files) | _pack_noise(folder, files)
     manifests |= {
         f"mixtures_{name}": plan_balanced(
-            name, manifests[speech], manifests[f"noise_{name}"], snrs_db, num_repeats
+            name, manifests[speech], manifests[f"noise_{name}"], snrs_db
         )
-        for name, speech, snrs_db, num_repeats in (
-            ("valid", "speech_valid", VALID_SNRS_DB, 1),
-            ("test_seen", "speech_test", TEST_SNRS_DB, 1),
-            ("test_unseen", "speech_test", TEST_SNRS_DB, 1),
+        for name, speech, snrs_db in (
+            ("valid", "speech_valid", VALID_SNRS_DB),
+            ("test_seen", "speech_test", TEST_SNRS_DB),
+            ("test_unseen", "speech_test", TEST_SNRS_DB),
         )
     }
     for name, entries in manifests.items():

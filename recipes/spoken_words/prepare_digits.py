@@ -1,4 +1,4 @@
-"""Make a corpus of spoken digits from Debian packages: eight voices, five languages, 8 kHz.
+"""Make a corpus of spoken digits from Debian packages: seven voices, five languages, 8 kHz.
 
     python prepare_digits.py --out DIR
 

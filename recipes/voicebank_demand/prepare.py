@@ -37,10 +37,8 @@ def prepare(folder: Path, out: Path) -> Mapping[str, list[Entry]]:
     train, test = (pairs_of(corpus, name) for name in SETS)
     is_valid = {entry.id: entry["speaker"] in VALID_SPEAKERS for entry in train["noisy"]}
     if is_valid and len(set(is_valid.values())) < 2:
-        held_out, there = (
-            " and ".join(VALID_SPEAKERS),
-            sorted({e["speaker"] for e in train["noisy"]}),
-        )
+        held_out = " and ".join(VALID_SPEAKERS)
+        there = sorted({entry["speaker"] for entry in train["noisy"]})
         corpus.problems.append(
             f"training needs other speakers than {held_out}, and validation these; there: {', '.join(there)}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mixture_plan import draw_offset, generator_of, mixture_entry
+from mixture_plan import LEVELS_DBFS, draw_offset, generator_of, mixture_entry
 
 from audiozen.data.audio import read_audio
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 UTTERANCES_PER_SPEAKER = {"valid": 30, "test": 25}
 VALID_SNRS_DB, TEST_SNRS_DB = (-2.5, 2.5, 7.5, 12.5), (0, 5, 10)
 SHORTEST_SECONDS, LONGEST_SECONDS = 2.5, 10.0
-LEVELS_DBFS = (-31, -21)
 
 
 def plan_mixtures(split: str, speech: Sequence[Entry], noise: Sequence[Entry]) -> list[Entry]:

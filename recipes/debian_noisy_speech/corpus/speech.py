@@ -94,9 +94,10 @@ class Clips:
             return None
         clip = trim(waveform)
         why = self._why_dropped(waveform, clip)
-        if why is not None:
-            self.dropped[why] += 1
-        return clip if why is None else None
+        if why is None:
+            return clip
+        self.dropped[why] += 1
+        return None
 
     def _why_dropped(self, waveform: Waveform, clip: Waveform) -> str | None:
         digest = hashlib.sha256(waveform.tobytes()).hexdigest()

@@ -17,8 +17,6 @@ from audiozen.errors import RequestError, ShapeError
 from audiozen.experiment import Experiment
 from audiozen.tables.files import read_csv
 
-torch.set_num_threads(1)
-
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "debian_noisy_speech" / "fullsubnet"
 SMALL = {"full_band_size": 12, "sub_band_size": 6}
 MACS_PER_FRAME = 471_387_392
