@@ -1,4 +1,7 @@
-"""Whatever is done to an experiment file, ``audiozen check`` answers with 0 or 2, and never with a traceback."""
+"""Whatever is done to an experiment file, ``audiozen check`` answers with 0 or 2, and never with a traceback.
+
+The variable ``FUZZ_EXAMPLES`` says how many changes are tried.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiozen.cli.main import main
@@ -83,11 +86,7 @@ def check(*words: str) -> tuple[int, str]:
     return code, output.getvalue()
 
 
-FUZZ = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "25")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "25")), deadline=None)
 
 
 def test_small_experiment_is_good(small: Path) -> None:

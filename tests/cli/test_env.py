@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import audiozen
-from audiozen.cli import env as env_module
 from audiozen.cli.env import installation
 from audiozen.cli.main import main
 
@@ -100,7 +99,7 @@ class TestCommit:
     def test_of_a_checkout_is_told(self, checkout: Path, capsys: pytest.CaptureFixture) -> None:
         self.commit(checkout)
         first = text_of(capsys).splitlines()[0]
-        assert first.endswith(f", commit {env_module.installation()['git']['commit']}")
+        assert first.endswith(f", commit {installation()['git']['commit']}")
         (checkout / "audiozen" / "__init__.py").write_text("changed")
         assert text_of(capsys).splitlines()[0] == f"{first}, with changes"
 

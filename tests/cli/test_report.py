@@ -20,7 +20,7 @@ def test_report_of_a_trained_run(trained: Path, quick: list[str], capsys) -> Non
     assert "tone_20003" in text
 
 
-def test_several_runs_go_to_the_current_folder(trained: Path, capsys) -> None:
+def test_several_runs_go_to_the_current_folder(trained: Path) -> None:
     shutil.copytree("exp/baseline", "other/baseline", symlinks=True)
     assert main(["report", "exp/baseline", "other/baseline"]) == 0
     assert "<title>exp/baseline · other/baseline</title>" in Path("report.html").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from audiozen.cli.main import main
 from audiozen.tables.files import read_csv
-from tests.results.test_run import end, hold_lock
+from tests.results.locked import locked_by_another
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,8 @@ def test_running_killed_broken_and_empty_ones_are_told(
         )
     (tmp_path / "broken" / "config.toml").write_text("[")
     (tmp_path / "no_run").mkdir()
-    holder = hold_lock(tmp_path / "running")
-    try:
+    with locked_by_another(tmp_path / "running"):
         rows = table_of(capsys, str(tmp_path))
-    finally:
-        end(holder)
     assert {name: row["state"] for name, row in rows.items()} == {
         "running": "running",
         "killed": "failed",

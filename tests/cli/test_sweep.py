@@ -41,6 +41,7 @@ def test_trials_are_runs_that_are_listed_and_the_best_trains_on(
     assert Path("exp/baseline_sweep_best/checkpoints/best").exists()
 
     files = {path: path.stat().st_mtime_ns for path in Path("exp").rglob("trial_*/**/*")}
+    assert files
     capsys.readouterr()
     assert main([*sweep, "--show"]) == 0
     assert capsys.readouterr().out == output.out

@@ -135,6 +135,17 @@ def _until(
     raise Block(page, start, "", "").error("the block has no end")
 
 
+def console_examples(page: Path) -> list[tuple[str, str]]:
+    """Commands in the ``console`` blocks of a page, and what stands below each."""
+    blocks = [block for block in read_blocks(page) if block.language == "console"]
+    return [example for block in blocks for example in _examples_of(block)]
+
+
+def _examples_of(block: Block) -> list[tuple[str, str]]:
+    parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]
+    return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts)]
+
+
 def _check_reading(block: Block) -> None:
     if not block.language:
         raise block.error("a block without a language; what is no code is text")
@@ -247,8 +258,7 @@ class Run:
 
     def console(self, block: Block) -> None:
         """Run each command, and compare what it prints."""
-        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-            command, _, shown = part.partition("\n")
+        for command, shown in _examples_of(block):
             self.require(shown, self.run(command, block), block)
 
     def run(self, text: str, block: Block) -> Printed:

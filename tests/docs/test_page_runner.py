@@ -89,8 +89,7 @@ def test_files_are_written_and_imported_from_the_folder_of_the_page(run):
 
 def test_commands_see_files_as_they_are_now(run):
     for page_part in ("8", "9"):
-        assert (
-            run(f"""
+        run(f"""
             ```sh
             audiozen new recipe
             ```
@@ -111,7 +110,6 @@ def test_commands_see_files_as_they_are_now(run):
             rm -r recipe
             -->
         """)
-        ).exists()
 
 
 def test_output_of_another_kind_is_noticed(run):

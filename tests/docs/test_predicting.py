@@ -15,8 +15,10 @@ import torch
 from audiozen.cli.main import main
 from audiozen.data.audio import write_audio
 from benchmarks import long_recordings
+from tests.docs.pages import ROOT, console_examples
 
-PAGE = (Path(__file__).parents[2] / "docs" / "predicting.md").read_text()
+PATH = ROOT / "docs" / "predicting.md"
+PAGE = PATH.read_text()
 QUICK = ["max_steps=2", "num_threads=1"]
 
 
@@ -34,13 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def examples() -> list[tuple[str, str]]:
-    """Commands, and what each prints."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
-    return [(command, output) for command, _, output in (part.partition("\n") for part in parts)]
-
-
 def without_times(text: str) -> str:
     """Without what differs from run to run."""
     lines = [line for line in text.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", line)]
@@ -52,8 +47,9 @@ def test_commands_print_what_the_page_shows_and_the_program_runs(
     capsys: pytest.CaptureFixture,
 ) -> None:
     capsys.readouterr()
-    assert len(examples()) == 4
-    for command, expected in examples():
+    examples = console_examples(PATH)
+    assert len(examples) == 4
+    for command, expected in examples:
         program, *arguments = shlex.split(command)
         assert program == "audiozen"
         assert main(arguments) == ("failed: " in expected)
@@ -90,6 +86,8 @@ def test_memory_does_not_grow_with_the_length_in_the_figures() -> None:
 def test_benchmark_has_the_ways_of_the_page_and_measures_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    shown = re.findall(r"^\| ([\w ]+?) +\| \d+ MB", PAGE, re.MULTILINE)
+    assert all(way in row for way, row in zip(long_recordings.WAYS, shown, strict=True))
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     source = tmp_path / "noise.wav"
     long_recordings.write_noise(source, 1 / 60)

@@ -15,8 +15,10 @@ from audiozen.data.audio import write_audio
 from audiozen.metrics import METRICS
 from audiozen.tables.files import write_csv
 from recipes.debian_noisy_speech.data import SAMPLE_RATE, FrozenMixtures
+from tests.docs.pages import ROOT, console_examples
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scores.md").read_text()
+PATH = ROOT / "docs" / "scores.md"
+PAGE = PATH.read_text()
 NUM_SIGNALS = 12
 NUMBER = re.compile(r"-?\d+\.\d+")
 
@@ -52,20 +54,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def examples() -> list[tuple[str, str]]:
-    """Commands, and what each prints."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
-    return [(command, output) for command, _, output in (part.partition("\n") for part in parts)]
-
-
 @pytest.mark.pesq
 def test_commands_print_what_the_page_shows(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(folder)
-    assert len(examples()) > 5
-    for command, expected in examples():
+    examples = console_examples(PATH)
+    assert len(examples) > 5
+    for command, expected in examples:
         program, *arguments = shlex.split(command)
         if program == "head":
             output = "".join(Path(arguments[-1]).read_text().splitlines(keepends=True)[:3])

@@ -1,4 +1,4 @@
-"""What the page on throughput shows is run; its figures are examples."""
+"""What the page on throughput shows is run, on shorter and fewer signals; its figures are examples."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from audiozen.cli.main import main
 from audiozen.cli.throughput import MAX_SECONDS, WORTH_IT
 from audiozen.trainer import step_parts
 from audiozen.trainer.profiling import NUM_RECORDED, NUM_SKIPPED, NUM_WARM_UP
+from tests.docs.pages import ROOT, console_examples
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "throughput.md").read_text()
+PATH = ROOT / "docs" / "throughput.md"
+PAGE = PATH.read_text()
+SMALL = [
+    "train_dataset.args.num_seconds=0.5",  # a smaller trace, which is still one to compress
+    "validate_dataset.0.args.num_mixtures=2",
+    "test_dataset=[]",  # whose metrics take seconds to import
+]
 SHARES = re.compile(r"(\w+) \d+ %")
 PARTS = {"data", "waiting", "copy", "forward", "backward", "optimizer", "other"}
-
-
-def examples() -> list[tuple[str, str]]:
-    """Commands, and what each prints."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-    return [
-        (block.partition("\n")[0].removeprefix("$ "), block.partition("\n")[2]) for block in blocks
-    ]
 
 
 @pytest.fixture
@@ -39,11 +37,12 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("recipe")
 def test_commands_print_such_lines_as_the_page_shows(capsys: pytest.CaptureFixture) -> None:
-    assert len(examples()) == 3
-    for command, shown in examples():
+    examples = console_examples(PATH)
+    assert len(examples) == 3
+    for command, shown in examples:
         program, *arguments = shlex.split(command)
         assert program == "audiozen"
-        assert main(arguments) == 0
+        assert main([*arguments, *SMALL]) == 0
         output = "".join(capsys.readouterr())
         for line in shown.splitlines():
             begin = line[:28] if line.startswith("ok ") else line

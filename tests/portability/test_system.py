@@ -56,7 +56,7 @@ def test_link_is_a_small_file_where_there_are_none(checkpoints: Path) -> None:
 
 
 def test_link_takes_the_place_of_a_small_file_and_the_other_way_round(
-    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    checkpoints: Path, request: pytest.FixtureRequest
 ) -> None:
     best = checkpoints / "best"
     best.write_text("epoch_0001")

@@ -5,6 +5,8 @@ import pytest
 from audiozen.errors import RequestError
 from audiozen.report.content import collect
 from audiozen.report.metrics import choose, describe
+from audiozen.results.run import Run
+from tests.report.experiments import Plan, write_experiment
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,6 @@ def test_unknown_metric_is_refused(baseline):
 
 
 def test_direction_of_an_unknown_metric_is_that_of_the_run(tmp_path):
-    from audiozen.results.run import Run
-    from tests.report.experiments import Plan, write_experiment
-
     args = {"best_metric": "test/error_rate", "higher_is_better": False}
     plan = Plan(parts=("config",), settings={"trainer": {"path": "x.Y", "args": args}})
     run = Run(write_experiment(tmp_path / "run", plan))

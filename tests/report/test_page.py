@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from audiozen.errors import RequestError
 from audiozen.report.page import as_json, build_page
-from tests.report.experiments import EVIL
+from audiozen.results.run import Run
+from tests.report.experiments import EVIL, Plan, write_experiment
 
 
 def data_of(page: str) -> dict:
@@ -54,10 +55,7 @@ def test_page_refers_to_nothing_outside(runs):
     assert re.search(r"default-src 'none'; script-src 'sha256-\S+' 'sha256-\S+'; style-src", page)
 
 
-def test_name_of_a_folder_stays_text(runs, tmp_path):
-    from audiozen.results.run import Run
-    from tests.report.experiments import Plan, write_experiment
-
+def test_name_of_a_folder_stays_text(tmp_path):
     run = Run(write_experiment(tmp_path / "a<b>$title", Plan(parts=("scalars",))))
     assert "<title>a&lt;b&gt;$title</title>" in build_page([run])
 

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from audiozen.errors import AudioError
@@ -17,6 +18,7 @@ from audiozen.report.sound import (
     spectrogram_png,
     to_int16,
 )
+from audiozen.tracking.spectrogram import _levels_db
 
 RATE = 16000
 
@@ -110,9 +112,6 @@ def test_silence_is_at_the_floor():
 
 
 def test_levels_are_those_of_the_pictures_in_tensorboard():
-    torch = pytest.importorskip("torch")
-    from audiozen.tracking.spectrogram import _levels_db
-
     samples = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     expected = _levels_db(torch.from_numpy(samples), 512).numpy()
     np.testing.assert_allclose(spectrogram_levels(samples[:, None], RATE), expected, atol=0.01)

@@ -13,7 +13,7 @@ import pytest
 from audiozen.errors import RequestError
 from audiozen.results.leaderboard import Entry, leaderboard, metric_columns, ranked
 from audiozen.tables.files import write_csv
-from tests.results.test_run import end, hold_lock
+from tests.results.locked import locked_by_another
 
 NOON = datetime(2026, 8, 6, 12, tzinfo=UTC)
 
@@ -95,11 +95,8 @@ def test_single_run_is_called_as_its_folder(
 
 def test_age_of_a_running_one_is_measured_to_now(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", status=status("running", ended=None))
-    process = hold_lock(run)
-    try:
+    with locked_by_another(run):
         (entry,) = leaderboard(tmp_path, now=NOON + timedelta(minutes=5))
-    finally:
-        end(process)
     assert (entry.state, entry.seconds) == ("running", 65 * 60)
     (killed,) = leaderboard(tmp_path, now=NOON + timedelta(minutes=5))
     assert (killed.state, killed.seconds) == ("failed", None)

@@ -13,15 +13,7 @@ import pytest
 from audiozen.errors import AudioZENError, RequestError
 from audiozen.results.run import Run, find_runs
 from audiozen.tables.files import write_csv
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from audiozen.trainer.run_lock import run_lock
-with run_lock(Path(sys.argv[1])):
-    print("locked", flush=True)
-    time.sleep(60)
-"""
+from tests.results.locked import locked_by_another
 
 
 @pytest.fixture
@@ -31,21 +23,6 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text("[trainer.args]\n")
     return folder
-
-
-def hold_lock(folder: Path) -> subprocess.Popen[str]:
-    """Another process that has the lock of a run's folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "locked\n"
-    return process
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
 
 
 def write_status(folder: Path, state: str) -> None:
@@ -64,14 +41,11 @@ def test_state_is_what_the_run_said_last(root: Path, stated: str) -> None:
 
 def test_run_that_has_its_lock_is_running_and_one_that_was_killed_has_failed(root: Path) -> None:
     write_status(root, "running")
-    process = hold_lock(root)
-    try:
+    with locked_by_another(root) as process:
         assert Run(root).state == "running"
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert Run(root).state == "failed"
-    finally:
-        end(process)
 
 
 def test_lock_is_looked_at_and_not_taken(root: Path) -> None:

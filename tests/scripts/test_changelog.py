@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts/changelog.py"
-TODAY = datetime.now(UTC).date()
 
 problems = runpy.run_path(str(SCRIPT))["problems"]
 
@@ -82,6 +81,10 @@ class Checkout:
         return (self.root / name).read_text()
 
 
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
@@ -92,7 +95,9 @@ class TestRelease:
         done = checkout.release("0.2.0")
         assert done.returncode == 0, done.stderr
         assert checkout.read("audiozen/__init__.py") == '"""It."""\n\n__version__ = "0.2.0"\n'
-        assert checkout.read("CHANGELOG.md") == f"# Changelog\n\n## 0.2.0, {TODAY}\n\n- A thing.\n"
+        assert (
+            checkout.read("CHANGELOG.md") == f"# Changelog\n\n## 0.2.0, {today()}\n\n- A thing.\n"
+        )
         assert checkout.read("made") == "made test\nmade package\n"
         assert checkout.git("describe") == "v0.2.0"
         assert checkout.git("log", "-1", "--format=%s") == "Version 0.2.0"
@@ -100,7 +105,7 @@ class TestRelease:
 
     def test_of_the_first_version_may_keep_its_number(self, checkout: Checkout) -> None:
         assert checkout.run(".venv/bin/python", "scripts/changelog.py", "0.1.0").returncode == 0
-        assert f"## 0.1.0, {TODAY}" in checkout.read("CHANGELOG.md")
+        assert f"## 0.1.0, {today()}" in checkout.read("CHANGELOG.md")
 
     @pytest.mark.parametrize(
         ("words", "said"),

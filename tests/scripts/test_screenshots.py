@@ -18,7 +18,7 @@ COMMITTED = SCRIPTS.parent / "docs/images"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+def script() -> Any:
     """The names in the script."""
     return locate("screenshots.main", [SCRIPTS]).__globals__
 

@@ -104,7 +104,7 @@ def test_configuring_twice_shows_each_line_once(
     assert second.read_text().count("hello") == 1
 
 
-def test_closing_leaves_logging_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_closing_leaves_logging_as_it_was() -> None:
     logger = logging.getLogger("audiozen")
     before = (logger.level, logger.propagate, list(logger.handlers))
     undo = configure_logging(level=logging.DEBUG)
@@ -121,7 +121,7 @@ def test_messages_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.split(maxsplit=1)[1] == "loud\n"
 
 
-def test_handlers_of_others_do_not_show_a_line_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_handlers_of_others_do_not_show_a_line_again() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logging.getLogger().addHandler(handler)
