@@ -114,7 +114,7 @@ def install(tried: Combination) -> None:
     constraints.write_text("\n".join([torch, *pins(tried.is_oldest), ""]), encoding="utf-8")
     pip = (tried.environment / "bin/python", "-m", "pip", "install", "--quiet", "--no-cache-dir")
     succeed([*pip, torch])  # first, so that what comes after it chooses no other
-    extras = ",".join([*EXTRAS, "recipes", "test"])
+    extras = ",".join([*EXTRAS, "recipes", "test", "lint"])
     succeed([*pip, "--constraint", constraints, "--editable", f"{ROOT}[{extras}]"])
     ready.touch()
 

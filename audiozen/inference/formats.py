@@ -111,7 +111,10 @@ def write_torch_export(path: Path, program: ExportedProgram, _network: FrameNetw
 
 def open_torch_export(path: Path, _settings: Facts) -> Network:
     """Run a file of :func:`torch.export.save`."""
-    module = torch.export.load(path).module()
+    with warnings.catch_warnings():
+        # PyTorch 2.9 says this of the weights that it reads, and does not write to.
+        warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
+        module = torch.export.load(path).module()
 
     def network(inputs: Sequence[Array]) -> Sequence[Array]:
         with torch.no_grad():

@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def test_text_has_a_name_and_a_value_per_line(capsys: pytest.CaptureFixture) -> 
     lines = text_of(capsys).splitlines()
     rows = dict(line.split(maxsplit=1) for line in lines)
     assert rows["audiozen"].startswith(audiozen.__version__)
-    assert rows["torch"] == torch.__version__
+    assert rows["torch"] == version("torch")
     assert f"{torch.get_num_threads()} threads of PyTorch" in rows["cpu"]
     assert {"python", "platform", "gpu", "numpy", "soundfile", "missing"} <= rows.keys()
 
@@ -77,7 +77,7 @@ def test_a_package_without_metadata_tells_what_numbers_depend_on(
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("importlib.metadata.requires", missing)
-    assert installation()["packages"]["torch"] == torch.__version__
+    assert installation()["packages"]["torch"] == version("torch")
 
 
 class TestCommit:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -213,8 +214,15 @@ def in_a_small_shared_memory(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_full_shared_memory_is_told_and_nothing_waits_for_ever(options):
     run = in_a_small_shared_memory(LARGE.format(options=options, slot_size=4096))
-    assert run.stdout.startswith("the shared memory through which data-loader workers hand over")
-    assert "No space left on device" in run.stdout
+    if torch.__version__ < "2.10":  # which asks for no room before it writes
+        killed = (
+            r"a data-loader worker \(process \d+\) was killed \(Bus error\), most likely because"
+        )
+        assert re.match(killed, run.stdout)
+    else:
+        full = "the shared memory through which data-loader workers hand over"
+        assert run.stdout.startswith(full)
+        assert "No space left on device" in run.stdout
     assert "mount a larger /dev/shm (docker run --shm-size=8g), or lower num_workers" in run.stdout
 
 
