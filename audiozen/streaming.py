@@ -110,8 +110,11 @@ class FrameByFrame(nn.Module):
 
         Returns:
             The enhanced frames, of the same shape, and what to remember.
+
+        Raises:
+            NotImplementedError: the model has not overridden it.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no enhance(spec, memory)")
 
     def forward(self, noisy: Tensor) -> Tensor:
         """Enhance ``noisy`` of shape ``(batch, time)``; the result has the same shape."""

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # the tests run on all cores already
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # shells ignore it for what runs in the background
+# Shells ignore it for what runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

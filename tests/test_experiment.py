@@ -136,7 +136,7 @@ def test_same_seed_gives_the_same_weights(baseline: Path) -> None:
     assert not torch.equal(first.weight, third.weight)
 
 
-def test_experiment_trains_and_tests(baseline: Path) -> None:
+def test_experiment_trains_and_is_resumed(baseline: Path) -> None:
     experiment = Experiment.from_file(baseline)
     trainer = experiment.build_trainer()
     trainer.train(experiment.train_dataloader(), experiment.validation_dataloaders())
@@ -151,7 +151,7 @@ def test_named_models_get_their_own_optimizers(baseline: Path) -> None:
     text = BASELINE
     for table in ("model", "optimizer", "lr_scheduler"):
         start = text.index(f"[{table}]")
-        end = text.index("\n[", start) if "\n[" in text[start:] else len(text)
+        end = text.index("\n[", start)
         body = text[start:end].partition("\n")[2]
         named = "".join(f"[{table}.{name}]\n{body}\n" for name in ("generator", "critic"))
         text = text[:start] + named + text[end:]
@@ -279,7 +279,7 @@ def test_class_that_is_no_trainer_is_refused(baseline: Path) -> None:
 # ---- record ----------------------------------------------------------------------------------
 
 
-def test_record_is_an_experiment_file_that_builds_the_same(baseline: Path, tmp_path: Path) -> None:
+def test_record_is_an_experiment_file_that_builds_the_same(baseline: Path) -> None:
     experiment = Experiment.from_file(baseline, ["trainer.args.max_epochs=7"])
     experiment.write_record()
     record = experiment.exp_dir / "config.toml"

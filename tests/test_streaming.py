@@ -110,5 +110,5 @@ def test_window_of_other_than_two_hops_is_refused(hop_length: int) -> None:
 
 
 def test_forward_without_enhance_says_what_is_missing() -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match=r"FrameByFrame has no enhance\(spec, memory\)"):
         FrameByFrame(STFT(64, 32))(torch.randn(1, 100))

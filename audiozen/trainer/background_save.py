@@ -30,8 +30,9 @@ class BackgroundSave:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._has_ended = threading.Event()
+        self._has_ended.set()
 
     def start(self, work: Callable[[], object]) -> None:
         """Do the work in a thread, once that of before has ended.
@@ -41,8 +42,12 @@ class BackgroundSave:
         """
         self.succeeded()
         self._error = None
-        self._thread = threading.Thread(target=self._run, args=[work], name="save", daemon=True)
-        self._thread.start()
+        self._has_ended.clear()
+        try:
+            threading.Thread(target=self._run, args=[work], name="save", daemon=True).start()
+        except RuntimeError:  # the system gives us no thread
+            self._has_ended.set()
+            raise
 
     def succeeded(self) -> bool:
         """Wait for the work; whether the last one did what it should, or there was none.
@@ -58,23 +63,23 @@ class BackgroundSave:
     def wait(self) -> None:
         """Return when the work has ended, well or not."""
         begin = time.monotonic()
-        while self._thread is not None:
-            self._thread.join(PATIENCE)
-            if not self._thread.is_alive():
-                self._thread = None
-            else:
-                logger.warning(
-                    "waiting for a checkpoint to be written, %.0f s so far: the disk is slow, or stands still",
-                    time.monotonic() - begin,
-                )
+        # Not by Thread.join: where a signal handler raises in it, a thread that goes on is taken for one that has ended
+        # (CPython before 3.13, gh-90882).
+        while not self._has_ended.wait(PATIENCE):
+            logger.warning(
+                "waiting for a checkpoint to be written, %.0f s so far: the disk is slow, or stands still",
+                time.monotonic() - begin,
+            )
 
     def _run(self, work: Callable[[], object]) -> None:
-        if sys.platform == "linux":  # elsewhere, threads have no priority of their own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
+            if sys.platform == "linux":  # elsewhere, threads have no priority of their own
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
             work()
         except CheckpointError as error:
             self._error = error
             logger.error("%s; training goes on, earlier checkpoints are whole", error)  # noqa: TRY400 - told, not traced
         except BaseException as error:  # noqa: BLE001 - raised in the thread that asks
             self._error = error
+        finally:
+            self._has_ended.set()

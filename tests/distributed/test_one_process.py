@@ -11,16 +11,7 @@ import torch
 from tests.distributed.launch import documents
 
 WORKER = Path(__file__).parent / "worker.py"
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-        ],
-    ),
-]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def train(folder: Path, strategy: str, max_steps: int, **config) -> dict:
@@ -54,7 +45,6 @@ def test_bf16_trains_to_about_the_same(tmp_path, strategy, device):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("strategy", ["auto", "ddp", "fsdp"])
 def test_a_compiled_model_trains_to_the_same(tmp_path, strategy):
     expected = train(tmp_path / "plain", strategy, 12, device="cuda")
@@ -63,7 +53,6 @@ def test_a_compiled_model_trains_to_the_same(tmp_path, strategy):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_run_goes_from_the_gpu_to_the_cpu_and_back(tmp_path):
     expected = train(tmp_path / "whole", "auto", 12, device="cpu")
     for max_steps, device, strategy in (

@@ -88,9 +88,8 @@ def test_weights_are_the_same_everywhere_and_those_of_one_process(trained, num_p
     for key in ("weights", "loss_weight", "best"):
         assert all(other[key] == first[key] for other in others)
         assert flat(first[key]) == pytest.approx(flat(expected[key]), rel=1e-3, abs=1e-4)
-    assert (
-        abs(first["loss_weight"]) > 0.01
-    )  # more than the first step of its optimizer: it was trained
+    # More than the first step of its optimizer: it was trained.
+    assert abs(first["loss_weight"]) > 0.01
 
 
 @pytest.mark.parametrize("num_processes", [2, 3])
@@ -160,12 +159,12 @@ def test_a_dataset_that_deals_unevenly_holds_up_nobody(tmp_path):
 
 
 def test_batches_of_a_sampler_of_ones_own_are_dealt_in_turn(tmp_path):
-    [alone] = results_of("bucket", 1, tmp_path / "1")
+    [one] = results_of("bucket", 1, tmp_path / "1")
     several = results_of("bucket", 2, tmp_path / "2")
-    assert alone["step"] == several[0]["step"] == 8
+    assert one["step"] == several[0]["step"] == 8
     dealt = [process["seen"] for process in several]
-    assert [batch for pair in zip(*dealt) for batch in pair][:13] == alone["seen"][:13]
-    assert flat(several[0]["weights"]) == pytest.approx(flat(alone["weights"]), rel=1e-3, abs=1e-4)
+    assert [batch for pair in zip(*dealt) for batch in pair][:13] == one["seen"][:13]
+    assert flat(several[0]["weights"]) == pytest.approx(flat(one["weights"]), rel=1e-3, abs=1e-4)
 
 
 def test_an_epoch_of_which_no_whole_batch_is_left_is_over(tmp_path):

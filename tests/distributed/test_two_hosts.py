@@ -143,14 +143,14 @@ ACCIDENTS: dict[str, Accident] = {
 
 
 @pytest.fixture(scope="module")
-def unlucky(hosts: TwoHosts, folder: Path) -> Path:
-    """Folder of a run that met with all accidents, and was started again after each."""
+def unlucky(folder: Path) -> Path:
+    """Folder of a run that meets with all accidents."""
     return folder / "unlucky"
 
 
 @pytest.fixture(scope="module")
 def ends(hosts: TwoHosts, folder: Path, unlucky: Path) -> dict[str, list[Ended]]:
-    """How it ended each time."""
+    """How that run ended each time; it is started again after each accident."""
     ends = {}
     for step, (name, happen) in zip((5, 11, 17), ACCIDENTS.items()):
         run = RunOnTwoHosts(hosts, unlucky, folder / name)

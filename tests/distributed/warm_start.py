@@ -22,6 +22,7 @@ IMPORTED = (
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
     "torch.distributed.checkpoint.state_dict",
+    "torch._dynamo",  # which the first optimizer would import
     "audiozen.experiment",
     "audiozen.testing",
     "audiozen.trainer.base_trainer",

@@ -102,7 +102,8 @@ def loader(batch_size: int, num_samples: int = NUM_SAMPLES, **settings) -> DataL
 
 
 def rows(exp_dir: Path) -> list[dict]:
-    return [json.loads(line) for line in (exp_dir / "metrics" / "metrics.jsonl").open()]
+    text = (exp_dir / "metrics" / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def train_the_same(folder: Path) -> dict:
@@ -348,7 +349,7 @@ def draw_unevenly(folder: Path) -> dict:
 
 
 def bucket(folder: Path) -> dict:
-    """Batches of samples that are alike, 3, 3, 1, ... together 37; dealt in turn."""
+    """Batches from a sampler of one's own, twelve of 3 samples and one of 1; dealt in turn."""
     indices = list(range(NUM_SAMPLES))
     batches = [indices[i : i + 3] for i in range(0, NUM_SAMPLES, 3)]
     trainer = make_trainer(

@@ -143,11 +143,6 @@ def tried(fault: str, cases: Iterable[Case], at_least: float = float("inf")) -> 
     return Row(fault, total, total - lost, next((r.problem for r in results if r.problem), ""))
 
 
-def drills(long: bool, seed: int) -> Iterator[Row]:
-    for drill in (killed_at_random, killed_at_places, stopped_at_random, killed_with_workers):
-        yield from drill(long, seed)
-
-
 @pytest.mark.parametrize(
     ("drill", "num_rows"),
     [

@@ -450,9 +450,8 @@ def shared_memory_full() -> None:
         def mount_and_train() -> None:
             mount_memory(memory, "1m")
             slots.SLOT_SIZE = slots.ALIGNMENT
-            steps = range(
-                STEPS_PER_EPOCH + 1, LAST_STEP + 1
-            )  # each, as every batch gives some back
+            # Each, as every batch gives some back.
+            steps = range(STEPS_PER_EPOCH + 1, LAST_STEP + 1)
             train(exp_dir, dict.fromkeys(steps, lambda: fill(memory)), num_workers=1)
 
         ended = in_child_that_mounts(mount_and_train)

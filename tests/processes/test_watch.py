@@ -83,7 +83,6 @@ def command(scenario: str, folder: Path, settings: str) -> list[str | Path]:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, request):
     """The scenarios that are asked for, several at a time: they wait more than they work."""
-
     root = tmp_path_factory.mktemp("runs")
 
     def play(name: str) -> Outcome:
@@ -218,6 +217,9 @@ def test_death_is_told_once_and_ends_all_at_once(outcome):
     assert outcome.seconds < 10
 
 
+# ---- silence -------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def start(tmp_path):
     """Starts the processes of a scenario, and leaves none behind."""
@@ -231,9 +233,6 @@ def start(tmp_path):
     yield start
     for processes in started:
         processes.wait(timeout=0)
-
-
-# ---- silence -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("culprit", [0, 1])
@@ -254,10 +253,8 @@ def test_process_that_stands_still_is_named_and_ends_when_it_goes_on(culprit, st
 def test_what_nobody_could_tell_is_told_by_process_0_when_it_goes_on(start, tmp_path):
     processes = start(3, "long_work", "contact_timeout=3")
     processes.wait_for(tmp_path / "started_2")
-    for rank in (
-        0,
-        1,
-    ):  # on their machine, process 2 leaves it to process 1 to say that process 0 is gone
+    # On their machine, process 2 leaves it to process 1 to say that process 0 is gone.
+    for rank in (0, 1):
         processes.send_signal(rank, signal.SIGSTOP)
     assert processes.popen[2].wait(timeout=20) == 1
     for rank in (0, 1):
@@ -286,7 +283,7 @@ class Switchboard:
 
     def __init__(self, address: Path) -> None:
         self.address = address
-        self.is_cut = threading.Event()
+        self.is_cut, self._unplugged = threading.Event(), threading.Event()
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port = self._door.getsockname()[1]
         self._thread = threading.Thread(target=self._serve)
@@ -306,7 +303,6 @@ class Switchboard:
             self._unplugged.wait()
 
     def __enter__(self):
-        self._unplugged = threading.Event()
         return self
 
     def __exit__(self, *error):

@@ -422,10 +422,9 @@ def test_sound_is_that_of_the_file_bit_for_bit(show, page_of, runs):
         )
         expected, rate = soundfile.read(files[signal["role"]], dtype="int16")
         assert rate == signal["sample_rate"]
-        scale = np.where(
-            np.array(samples) > 0, 32767, 32768
-        )  # as Chromium turns integers to floats
-        assert np.rint(np.array(samples) * scale).tolist() == expected.tolist()
+        values = np.array(samples)
+        scale = np.where(values > 0, 32767, 32768)  # as Chromium turns integers to floats
+        assert np.rint(values * scale).tolist() == expected.tolist()
 
 
 def test_play_button_of_a_row_jumps_to_the_example(show, page_of):

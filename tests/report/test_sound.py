@@ -102,9 +102,8 @@ def test_tone_of_amplitude_one_has_0_db_at_its_frequency(rate, frequency):
     spectrum = levels[:, levels.shape[1] // 2]
     peak = spectrum.argmax() / (len(spectrum) - 1) * rate / 2
     assert peak == pytest.approx(frequency, abs=rate / 2 / 250)
-    assert spectrum.max() == pytest.approx(
-        0, abs=1.5
-    )  # between two bins, a Hann window loses 1.4 dB
+    # Between two bins, a Hann window loses 1.4 dB.
+    assert spectrum.max() == pytest.approx(0, abs=1.5)
 
 
 def test_silence_is_at_the_floor():

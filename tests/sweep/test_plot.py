@@ -73,9 +73,8 @@ def test_places_are_those_of_the_values() -> None:
     assert classes == ["other", "done", "best"]
     assert x_done == 58  # the left end: 1e-4
     assert x_best == x_other == 58 + 250 / 2
-    assert (
-        y_best < y_done < y_other == 250 - 34
-    )  # on the edge, as it is worse than all that are done
+    assert y_best < y_done < y_other
+    assert y_other == 250 - 34  # on the edge, as it is worse than all that are done
 
 
 def test_plot_of_nothing_is_a_plot() -> None:

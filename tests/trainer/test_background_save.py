@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -70,3 +72,37 @@ def test_what_is_no_failure_of_the_disk_is_raised_where_somebody_asks():
         saving.succeeded()
     with pytest.raises(ZeroDivisionError):
         saving.start(lambda: None)
+
+
+def test_work_is_waited_for_again_where_a_signal_handler_raised_in_the_wait():
+    release = threading.Event()
+    saving = BackgroundSave()
+    saving.start(lambda: release.wait(5) or 1 / 0)  # an error, where it was not released
+
+    def interrupt(*_):
+        raise KeyError
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+        with pytest.raises(KeyError):
+            saving.wait()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    threading.Timer(0.1, release.set).start()
+    assert saving.succeeded()
+    assert release.is_set()
+
+
+def test_where_no_thread_can_be_made_that_is_an_error_and_nothing_waits(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    saving = BackgroundSave()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            saving.start(lambda: None)
+    assert saving.succeeded()
+    saving.start(lambda: None)
+    assert saving.succeeded()

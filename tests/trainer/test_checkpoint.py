@@ -443,9 +443,6 @@ def test_checkpoints_that_were_replaced_are_pruned_by_their_new_manifests(
             CheckpointStore, "_folders", lambda self: dict.fromkeys(folders(self), 0)
         )
 
-    def save(by: CheckpointStore, name: str, step: int) -> None:
-        by.save(name, epoch=1, step=step, models={"": {"weight": torch.zeros(4)}})
-
     for step, name in enumerate(["a", "b", "c"], start=1):
         save(store, name, step)
     store.prune()

@@ -47,10 +47,10 @@ def device(request, monkeypatch) -> str:
     return request.param
 
 
-def net(device: str = "cpu", dropout: float = 0.3) -> nn.Module:
+def net() -> nn.Module:
     torch.manual_seed(2)
-    layers = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 2)
-    return nn.Sequential(*layers).to(device)
+    layers = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 2)
+    return nn.Sequential(*layers)
 
 
 def dataset() -> TensorDataset:
@@ -71,8 +71,7 @@ class Regression(BaseTrainer):
 def build(
     exp_dir, device, cls=Regression, *, optimizer=None, schedule=False, resume=False, **config
 ):
-    model = net()
-    model.to(device)
+    model = net().to(device)
     make = optimizer or (lambda weights: torch.optim.AdamW(weights, lr=1e-2))
     optimizer = make(model.parameters())
     settings = {"device": device, "num_threads": 1, "log_interval": 5, "cuda_graphs": True}
@@ -492,7 +491,7 @@ def test_settings_that_do_not_go_with_graphs_are_told_at_once():
         'strategy: "ddp" does not go with cuda_graphs',
     ):
         assert text in str(caught.value)
-    TrainerConfig(gradient_accumulation_steps=2, strategy="ddp")
+    TrainerConfig(**wanted)  # without graphs they do
 
 
 def test_what_only_a_trainer_knows_is_told_at_once(monkeypatch):
@@ -519,7 +518,7 @@ def test_training_without_a_gpu_is_refused_before_anything_is_done(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_recurrent_model_with_dropout_trains_to_the_same(tmp_path, precision):
+def test_a_recurrent_model_with_dropout_trains_to_the_same(precision):
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()

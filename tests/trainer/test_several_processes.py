@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiozen.trainer.checkpoint import CheckpointStore
+from tests.distributed.launch import succeed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 import sys
@@ -42,16 +43,7 @@ trainer.train(DataLoader(data, batch_size=3, shuffle=True), DataLoader(data, bat
 def train(exp_dir: Path, num_processes: int) -> None:
     script = exp_dir.with_suffix(".py")
     script.write_text(SCRIPT)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    done = subprocess.run(
-        [sys.executable, *launch, script, exp_dir],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    succeed([script, exp_dir], num_processes, exp_dir.with_suffix(".output"))
 
 
 def shape_of(exp_dir: Path) -> tuple[dict[str, list[str]], list[str]]:

@@ -20,9 +20,8 @@ def test_levels_and_lengths_are_kept_and_roles_have_folders(tmp_path):
         folder, ["a", "x/y"], {"noisy": noisy, "enhanced": torch.zeros(2, 50)}, SAMPLE_RATE
     )
     assert torch.equal(read_audio(tmp_path / "sounds/noisy/a.wav"), noisy[0])
-    assert torch.equal(
-        read_audio(tmp_path / "sounds/noisy/x%2Fy.wav"), noisy[1]
-    )  # beyond 1, not clipped
+    beyond_full_scale = read_audio(tmp_path / "sounds/noisy/x%2Fy.wav")
+    assert torch.equal(beyond_full_scale, noisy[1])
     assert sorted(path.name for path in (tmp_path / "enhanced").iterdir()) == ["a.wav", "x%2Fy.wav"]
 
 

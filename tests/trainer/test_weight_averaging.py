@@ -53,10 +53,15 @@ def test_decay_out_of_range_is_refused():
 
 
 def test_no_averaging_does_nothing():
-    averaging = NoAveraging()
+    net, averaging = nn.Linear(2, 1), NoAveraging()
+    before = net.weight.detach().clone()
+    averaging.follow({"": net})
     averaging.update()
+    averaging.restart()
+    averaging.load_state_dict({})
     with averaging.applied():
-        averaging.load_state_dict(averaging.state_dict())
+        assert torch.equal(net.weight, before)
+    assert averaging.state_dict() == {}
 
 
 def test_average_goes_on_with_another_module_of_the_same_weights():
