@@ -29,18 +29,7 @@ from audiozen.errors import (
 from audiozen.testing import NoisyTones, RecordingTracker, TinyEnhancer
 from audiozen.tracking.console import SilentConsole
 from audiozen.trainer.base_trainer import BaseTrainer
-
-
-class Regression(BaseTrainer):
-    """Learns a linear map; validates the squared error per item."""
-
-    def training_step(self, batch, batch_idx):
-        x, y = batch
-        return (self.model(x) - y).square().mean()
-
-    def validation_step(self, batch, batch_idx):
-        x, y = batch
-        return {"mse": (self.model(x) - y).square().mean(-1)}
+from tests.trainer.regression import Regression
 
 
 def data(num_items: int = 20) -> TensorDataset:

@@ -15,18 +15,9 @@ from audiozen.tracking.console import SilentConsole
 from audiozen.trainer import profiling
 from audiozen.trainer.base_trainer import BaseTrainer
 from audiozen.trainer.profiling import profiled
+from tests.trainer.regression import Regression
 
 NUM_BEFORE = profiling.NUM_SKIPPED + profiling.NUM_WARM_UP
-
-
-class Regression(BaseTrainer):
-    def training_step(self, batch, batch_idx):
-        x, y = batch
-        return (self.model(x) - y).square().mean()
-
-    def validation_step(self, batch, batch_idx):
-        x, y = batch
-        return {"si_sdr": (self.model(x) - y).square().mean(-1)}
 
 
 def build(exp_dir, **config) -> BaseTrainer:

@@ -19,16 +19,7 @@ from audiozen.errors import CheckpointError, Preempted, RequestError
 from audiozen.testing import RecordingTracker
 from audiozen.tracking.console import SilentConsole
 from audiozen.trainer.base_trainer import BaseTrainer
-
-
-class Regression(BaseTrainer):
-    def training_step(self, batch, batch_idx):
-        x, y = batch
-        return (self.model(x) - y).square().mean()
-
-    def validation_step(self, batch, batch_idx):
-        x, y = batch
-        return {"mse": (self.model(x) - y).square().mean(-1)}
+from tests.trainer.regression import Regression
 
 
 def net(hidden: int = 8) -> nn.Module:
