@@ -23,6 +23,8 @@ SCORES_TAKEN_BY_DEFAULT = (
     'the default epoch_end hooks want {"name": value, 1-D tensor or list} from each step, with one value per '
     "signal; override the epoch_end hook to take anything else"
 )
+NAME_OF_THE_FIRST = "0"
+"""What a dataloader without a name is called by its place; where there is no other, that says nothing."""
 
 
 class ScoreTable:
@@ -67,9 +69,13 @@ class ScoreTable:
     def text(self) -> str:
         """A table of the means of each dataset, to be shown."""
         return "\n\n".join(
-            format_summary(f"{dataset} ({len(records)} signals)", summarise(records))
+            format_summary(self._title(dataset), summarise(records))
             for dataset, records in self.records.items()
         )
+
+    def _title(self, dataset: str) -> str:
+        num = f"{len(self.records[dataset])} signals"
+        return num if list(self.records) == [NAME_OF_THE_FIRST] else f"{dataset} ({num})"
 
 
 def records_of(outputs: Sequence[Any]) -> list[Record]:

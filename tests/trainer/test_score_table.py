@@ -51,6 +51,7 @@ def test_means_by_dataset_and_over_all_signals(tmp_path):
 def test_single_dataset_has_short_names(tmp_path):
     table = ScoreTable(["0"], [[{"x": [1.0]}]])
     assert table.means() == {"x": 1.0}
+    assert table.text().startswith("1 signals\n")
     table.write_csv(tmp_path, "valid_epoch_0001")
     assert [p.name for p in tmp_path.iterdir()] == ["valid_epoch_0001.csv"]
 
