@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from pathlib import Path
@@ -69,4 +70,4 @@ def text_of(kind: Any) -> str:
         return " | ".join(map(text_of, typing.get_args(kind)))
     if kind is types.NoneType:
         return "None"
-    return inspect.formatannotation(kind).replace("typing.", "").replace("pathlib.", "")
+    return re.sub(r"typing\.|pathlib\.(_local\.)?", "", inspect.formatannotation(kind))

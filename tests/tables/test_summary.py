@@ -55,6 +55,7 @@ def test_infinity_is_a_value() -> None:
 def test_summary_of_a_file_equals_that_of_its_records(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     records = [{"id": "1", "x": 0.1, "x__error": None}, {"id": "2", "x": NAN, "x__error": "odd"}]
+    records.append({"id": "3", "x": 0.7, "x__error": None})
     write_csv(path, records)
     assert summarise(read_csv(path)) == summarise(records)
 
@@ -94,11 +95,12 @@ def test_each_group_has_its_summaries() -> None:
         {"noise": "b", "snr": "0", "x": 1.0},
         {"noise": "a", "snr": "0", "x": 2.0},
         {"noise": "a", "snr": "0", "x": NAN, "x__error": "odd"},
+        {"noise": "a", "snr": "0", "x": 4.0},
         {"noise": "a", "snr": "-5", "x": 4.0},
     ]
     groups = summarise_by(records, ["noise", "snr"])
     assert list(groups) == [("a", "-5"), ("a", "0"), ("b", "0")]
-    assert groups["a", "0"] == {"x": Summary(2.0, 1, 1, {"odd": 1})}
+    assert groups["a", "0"] == {"x": Summary(3.0, 2, 1, {"odd": 1}, math.sqrt(2))}
 
 
 def test_unknown_column_is_refused_with_those_that_are_there() -> None:
