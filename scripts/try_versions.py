@@ -160,7 +160,7 @@ def read_summary(text: str) -> Outcome:
     """What pytest printed at the end. A test that fails, and then cannot be cleared away either, has failed once."""
     last = (text.splitlines() or [""])[-1]
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|skipped)", last)}
-    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", text, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", text, re.MULTILINE)
     if not counts and not failed:
         raise ImpossibleError("the tests did not start")
     return Outcome(counts.get("passed", 0), tuple(dict.fromkeys(failed)), counts.get("skipped", 0))

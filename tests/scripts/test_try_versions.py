@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SUMMARY = """\
 ....F.E.s                                                                [100%]
+------------------------------ Captured log call -------------------------------
+ERROR    some.module:module.py:376 which a test has logged
 =========================== short test summary info ============================
 SKIPPED [1] tests/a/test_a.py:3: root may read everything
 FAILED tests/a/test_a.py::test_sum[2 + 2 - 5] - AssertionError: assert 4 == 5
