@@ -209,7 +209,8 @@ def test_complete_results_are_skipped_and_others_made(
     capsys.readouterr()
     assert predict(trained, *arguments, "--skip-existing") == 0
     assert capsys.readouterr().out.startswith("1 file written, 1 skipped, 0 failed; 1.3 s of audio")
-    assert (tmp_path / "out" / "a.wav").stat() == before
+    after = (tmp_path / "out" / "a.wav").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert audio_info(tmp_path / "out" / "deep" / "b.flac").num_samples == 20003
 
 
@@ -262,7 +263,7 @@ def test_error_in_the_model_names_the_file(
             'expected a number from 0, "mean" or ',
         ),
         (["recipe", "--output", "out", "--channel", "left"], 'or "error", or "each"'),
-        (["recipe", "--output", "out", "--segment", "0.5"], "be greater than or equal to 1"),
+        (["recipe", "--output", "out", "--segment", "0.5"], "Invalid value for '--segment'"),
         (["recipe", "--output", "out", "--overwrite", "--skip-existing"], "contradict each other"),
         (["recipe", "--output", "out", "modle.args.hidden_size=3"], "modle"),
     ],
