@@ -30,6 +30,7 @@ class BackgroundSave:
     """
 
     def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._has_ended = threading.Event()
         self._has_ended.set()
@@ -43,9 +44,11 @@ class BackgroundSave:
         self.succeeded()
         self._error = None
         self._has_ended.clear()
+        self._thread = threading.Thread(target=self._run, args=[work], name="save", daemon=True)
         try:
-            threading.Thread(target=self._run, args=[work], name="save", daemon=True).start()
+            self._thread.start()
         except RuntimeError:  # the system gives us no thread
+            self._thread = None
             self._has_ended.set()
             raise
 
@@ -63,13 +66,16 @@ class BackgroundSave:
     def wait(self) -> None:
         """Return when the work has ended, well or not."""
         begin = time.monotonic()
-        # Not by Thread.join: where a signal handler raises in it, a thread that goes on is taken for one that has ended
-        # (CPython before 3.13, gh-90882).
+        # Not by Thread.join alone: where a signal handler raises in it, a thread that goes on is taken for one that has
+        # ended (CPython before 3.13, gh-90882).
         while not self._has_ended.wait(PATIENCE):
             logger.warning(
                 "waiting for a checkpoint to be written, %.0f s so far: the disk is slow, or stands still",
                 time.monotonic() - begin,
             )
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _run(self, work: Callable[[], object]) -> None:
         try:
