@@ -8,7 +8,6 @@ import typer
 
 from audiozen.tables.files import csv_lines
 from audiozen.tables.jsonl import jsonl_lines
-from audiozen.tables.records import IMPROVEMENT
 from audiozen.tables.systems import flat_records, system_rows
 from audiozen.tables.text import Heading, chosen_metrics, format_systems
 
@@ -80,13 +79,10 @@ def records_text(records: Sequence[Mapping[str, Any]], format_name: str) -> str:
 
 def headings(names: Sequence[str]) -> dict[str, Heading]:
     """Unit and direction of the metrics among some columns; improvements have those of their metric."""
-    from audiozen.metrics import METRICS
+    from audiozen.metrics.catalogue import metric_of
 
-    metrics = {
-        name: METRICS.get(name) or METRICS.get(name.removesuffix(IMPROVEMENT)) for name in names
-    }
     return {
         name: Heading(metric.unit, metric.higher_is_better)
-        for name, metric in metrics.items()
-        if metric
+        for name in names
+        if (metric := metric_of(name)) is not None
     }

@@ -212,9 +212,10 @@ def _improvements(names: Iterable[str]) -> list[str]:
 
 
 def _needs_reference(name: str) -> bool:
-    from audiozen.metrics import METRICS
+    from audiozen.metrics.catalogue import metric_of
 
-    return METRICS[name if name in METRICS else name.removesuffix("_i")].needs_reference
+    metric = metric_of(name)
+    return metric is not None and metric.needs_reference
 
 
 def _refuse(names: Sequence[str], needed: str) -> None:

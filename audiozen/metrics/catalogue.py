@@ -61,6 +61,9 @@ class Metric:
         return self.measure.needs_reference
 
 
+IMPROVEMENT = "_i"
+"""``<metric>_i`` is by how much a metric rose over that of the noisy signal. No metric is called so itself."""
+
 _DECIBELS = (-math.inf, math.inf)
 _OPINION = (1.0, 5.0)
 _DISTANCE = (0.0, math.inf)
@@ -92,3 +95,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 """All metrics, by the name that their columns and functions have."""
+
+
+def metric_of(column: str) -> Metric | None:
+    """The metric that a column has the values or the improvements of; None where it is none of these.
+
+    >>> metric_of("si_sdr_i").unit
+    'dB'
+    """
+    return METRICS.get(column.removesuffix(IMPROVEMENT))

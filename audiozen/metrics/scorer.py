@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from audiozen.errors import MetricError, RequestError, WorkerDied
-from audiozen.metrics.catalogue import METRICS, Metric
+from audiozen.metrics.catalogue import IMPROVEMENT, METRICS, Metric
 from audiozen.metrics.measure import Measure, Recording, signals
 from audiozen.metrics.pool import gathered
 
@@ -22,8 +22,6 @@ Cell = float | str
 
 Outcome: TypeAlias = Mapping[str, float] | MetricError
 """Values by name of the metric, or why there are none."""
-
-_IMPROVEMENT = "_i"
 
 
 class Job(NamedTuple):
@@ -254,7 +252,7 @@ def _is_improvement(name: str) -> bool:
 
 
 def _base(name: str) -> str:
-    return name if name in METRICS else name.removesuffix(_IMPROVEMENT)
+    return name.removesuffix(IMPROVEMENT)
 
 
 def _metric(name: str) -> Metric:
@@ -279,7 +277,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _unknown(name: str) -> str:
-    base = name.removesuffix(_IMPROVEMENT)
+    base = _base(name)
     near = difflib.get_close_matches(base, METRICS, n=1)
     suffix = name[len(base) :]
     hint = f"did you mean {near[0] + suffix!r}?" if near else f"there are {', '.join(METRICS)}"

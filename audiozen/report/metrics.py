@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from audiozen.errors import RequestError
-from audiozen.tables.records import IMPROVEMENT, NOISY
+from audiozen.tables.records import NOISY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +19,12 @@ def describe(experiments: Sequence[Experiment]) -> dict[str, dict[str, Any]]:
     A metric of the catalogue has those of the catalogue; the ``best_metric`` of a run has the direction that the run
     gave it; that of others is not known (None).
     """
-    from audiozen.metrics.catalogue import METRICS
+    from audiozen.metrics.catalogue import metric_of
 
     directions = {_plain(one.best_metric): one.higher_is_better for one in reversed(experiments)}
     described = {}
     for name in _names(experiments):
-        known = METRICS.get(name.removesuffix(IMPROVEMENT))
+        known = metric_of(name)
         described[name] = {
             "unit": known.unit if known else "",
             "higherIsBetter": known.higher_is_better if known else directions.get(name),

@@ -158,9 +158,9 @@ class PairedScores:
 
     def _direction(self, metric: str) -> bool | None:
         """Whether higher is better: of a metric of AudioZEN's, or as the runs state."""
-        from audiozen.metrics.catalogue import METRICS
+        from audiozen.metrics.catalogue import metric_of
 
-        known = METRICS.get(metric.removesuffix(NOISY).removesuffix(IMPROVEMENT))
+        known = metric_of(metric.removesuffix(NOISY))
         if known is not None:
             return known.higher_is_better
         stated = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiozen.errors import AudioZENError
 from audiozen.results.run import RUNNING, find_runs
-from audiozen.tables.records import refuse_unknown
+from audiozen.tables.records import NOISY, refuse_unknown
 from audiozen.tables.summary import summarise
 
 if TYPE_CHECKING:
@@ -202,9 +202,9 @@ def ranked(entries: Sequence[Entry], by: str = "score") -> list[Entry]:
 
 
 def _higher_is_better(column: str) -> bool:
-    from audiozen.metrics.catalogue import METRICS
+    from audiozen.metrics.catalogue import metric_of
 
-    metric = METRICS.get(column.rpartition("/")[2].removesuffix("_noisy"))
+    metric = metric_of(column.rpartition("/")[2].removesuffix(NOISY))
     return metric is None or metric.higher_is_better
 
 

@@ -7,6 +7,7 @@ import audiozen.acoustics
 import audiozen.losses
 import audiozen.metrics
 from audiozen.metrics import METRICS
+from audiozen.metrics.catalogue import IMPROVEMENT, metric_of
 
 
 def test_every_metric_is_exported_under_its_name():
@@ -27,7 +28,13 @@ def test_distances_are_better_when_lower():
 
 
 def test_no_name_is_taken_for_an_improvement():
-    assert not [name for name in METRICS if name.endswith("_i")]
+    assert not [name for name in METRICS if name.endswith(IMPROVEMENT)]
+
+
+def test_improvements_are_of_their_metric():
+    for name, metric in METRICS.items():
+        assert metric_of(name) is metric_of(f"{name}{IMPROVEMENT}") is metric
+    assert metric_of("wer") is metric_of("") is None
 
 
 def test_module_tells_of_every_metric():

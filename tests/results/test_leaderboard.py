@@ -188,6 +188,12 @@ def test_other_orders() -> None:
     assert names(ranked(entries[::-1], "name")) == "a b c d"
 
 
+@pytest.mark.parametrize("column", ["llr", "llr_i", "llr_noisy", "seen/llr_i"])
+def test_columns_of_a_distance_are_ordered_as_the_distance_is(column: str) -> None:
+    entries = [entry("a", test_means={column: 0.9}), entry("b", test_means={column: -0.5})]
+    assert names(ranked(entries, column)) == "b a"
+
+
 def test_test_metric_is_an_order_in_its_direction() -> None:
     entries = [
         entry("a", test_means={"stoi": 0.5, "llr": 0.5}),
